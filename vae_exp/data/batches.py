@@ -1,0 +1,115 @@
+"""Batches cut from tensors in memory: views in order, and epochs whose order can be resumed."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from vae_exp.seeding import generator
+
+from vae_exp.data.settings import check_data_settings
+from vae_exp.data.splits import binarize
+from vae_exp.errors import UserError
+
+
+def batch_x(x: Tensor, batch_size: int = 100) -> list[Tensor]:
+    """Views [B, ...] of `x` [N, ...], in order; the last may be smaller."""
+    check_data_settings(batch_size=batch_size)
+    return list(x.split(batch_size))
+
+
+def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of views of `x` [N, ...] and its labels `y` [N], in order; the last may be smaller.
+
+    Raises UserError where `x` and `y` differ in number.
+    """
+    if len(x) != len(y):
+        raise UserError(f"as many labels as images are expected, got {len(y)} for {len(x)} images")
+    return list(zip(batch_x(x, batch_size), batch_x(y, batch_size), strict=True))
+
+
+class EpochBatches:
+    """The batches [B, D] of one epoch after another, float32 0 or 1, for Lightning or a plain loop.
+
+    In training (`shuffle`) the order is a function of (seed, epoch) alone, and so are the images
+    where `redraw` asks for them to be drawn again from grey ones each epoch. `set_epoch` chooses
+    the epoch; `state_dict` is the place within it, so that a loader which has loaded it goes on
+    with the next batch. Across `world_size` processes each batch is cut in parts, and each image
+    is seen by one of them.
+
+    Raises UserError where a process would be left without images.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,  # [N, D] uint8: 0 or 1, or 0..255 where they are drawn again
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        redraw: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        check_data_settings(batch_size=batch_size, seed=seed)
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
+        smallest = len(images) % batch_size or batch_size
+        if batch_size % world_size or smallest < world_size:
+            raise UserError(
+                f"batch_size must be a multiple of the {world_size} processes and leave each of "
+                f"them an image in the last batch, got {batch_size} for {len(images):,} images"
+            )
+        self._images = images
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self._redraw = redraw
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+        self._position = 0
+
+    def __len__(self) -> int:
+        return -(-len(self._images) // self._batch_size)
+
+    @property
+    def sampler(self) -> "EpochBatches":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches come next, from its first unless it is under way."""
+        if epoch != self._epoch:
+            self._epoch, self._position = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch under way and how many of its batches were taken, 0 where all were."""
+        return {"epoch": self._epoch, "position": self._position, "batches": len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken; raises UserError where batches differ in number."""
+        if state_dict["batches"] != len(self):
+            raise UserError(
+                f"the run was saved with {state_dict['batches']} batches an epoch and this one "
+                f"has {len(self)}: resume with the same data and batch_size"
+            )
+        self._epoch, self._position = state_dict["epoch"], state_dict["position"]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # A generator: nothing here runs before the first batch is asked for, and Lightning sets
+        # the epoch between the two.
+        images, order = self._images, None
+        if self._redraw:
+            images = binarize(images, "dynamic", generator(self._seed, "redraw", self._epoch))
+        if self._shuffle:
+            draws = generator(self._seed, "order", self._epoch)
+            order = torch.randperm(len(images), generator=draws)
+        for index in range(self._position, len(self)):
+            first = index * self._batch_size
+            size = min(self._batch_size, len(images) - first)
+            mine = slice(
+                first + self._rank * size // self._world_size,
+                first + (self._rank + 1) * size // self._world_size,
+            )
+            self._position = (index + 1) % len(self)
+            yield (images[mine] if order is None else images[order[mine]]).float()

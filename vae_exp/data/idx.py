@@ -1,0 +1,89 @@
+"""The idx format of MNIST (http://yann.lecun.com/exdb/mnist), gzipped or not, read strictly.
+
+A file is `00 00 08 n`, then n big-endian 32-bit sizes, then one unsigned byte a value.
+"""
+
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_exp.errors import UserError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNSIGNED_BYTE = 0x08
+
+
+def idx_size(shape: tuple[int, ...]) -> int:
+    """Bytes of an uncompressed idx file of unsigned bytes [*shape], header included."""
+    return 4 + 4 * len(shape) + math.prod(shape)
+
+
+def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
+    """The uncompressed bytes of the idx file at `path`, which must hold an array [*shape].
+
+    Raises UserError, with the file's name and what is wrong, as `inflate` and `parse_idx` do.
+    """
+    limit = idx_size(shape)
+    try:
+        with path.open("rb") as file:
+            stored = file.read(limit + 65536)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    raw = inflate(stored, str(path), limit=limit)
+    parse_idx(raw, str(path), shape)
+    return raw
+
+
+def inflate(stored: bytes, name: str, *, limit: int) -> bytes:
+    """`stored` gunzipped where it is gzip, else as it is; never more than `limit` + 1 bytes.
+
+    Raises UserError where there is nothing, a web page, a broken gzip stream or too much.
+    """
+    if not stored:
+        raise UserError(f"{name} is empty, expected {limit:,} bytes of idx data")
+    if stored.lstrip()[:1] == b"<":
+        raise UserError(f"{name} is a web page (HTML), not an idx file")
+    raw = stored
+    if stored.startswith(_GZIP_MAGIC):
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            raw = stream.decompress(stored, limit + 1)
+        except zlib.error as error:
+            raise UserError(f"{name} is damaged: its gzip stream is broken ({error})") from error
+        if not stream.eof and len(raw) <= limit:
+            raise UserError(f"{name} is truncated: its gzip stream ends after {len(raw):,} bytes")
+    if len(raw) > limit:
+        raise UserError(f"{name} holds more than the {limit:,} bytes expected")
+    return raw
+
+
+def parse_idx(raw: bytes, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """The array [*shape] in the uncompressed idx bytes `raw`.
+
+    Raises UserError where magic, number of dimensions, sizes or length are not those of [*shape].
+    """
+    header = 4 + 4 * len(shape)
+    magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))
+    if raw[:4] != magic:
+        raise UserError(
+            f"{name} is not an idx file of {len(shape)}-dimensional bytes: "
+            f"it starts with {raw[:4].hex(' ')}, expected {magic.hex(' ')}"
+        )
+    if len(raw) < header:
+        raise UserError(f"{name} is truncated: {len(raw)} bytes, its header alone has {header}")
+    found = struct.unpack(f">{len(shape)}I", raw[4:header])
+    if found != shape:
+        raise UserError(f"{name} holds an array of {_times(found)}, expected {_times(shape)}")
+    if len(raw) != idx_size(shape):
+        raise UserError(
+            f"{name} has the wrong length: {len(raw):,} bytes, expected {idx_size(shape):,}"
+        )
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(f"{size:,}" for size in shape)

@@ -1,0 +1,205 @@
+"""The MNIST database (LeCun, Cortes, Burges 1998): four idx files, on disk or from a mirror."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from vae_exp.data.download import DownloadError, download, probe
+from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes
+from vae_exp.errors import UserError
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+TIMEOUT = 10.0
+DEADLINE = 300.0
+ATTEMPTS = 2
+
+
+class MnistUnavailable(UserError):
+    """MNIST is not on disk and cannot be had from a mirror."""
+
+
+@dataclass(frozen=True)
+class MnistFile:
+    """One of the four files: its name, the array in it, the SHA-256 of its uncompressed bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+FILES = {
+    "training": (
+        MnistFile(
+            "train-images-idx3-ubyte",
+            (60_000, 28, 28),
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        MnistFile(
+            "train-labels-idx1-ubyte",
+            (60_000,),
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+    ),
+    "test": (
+        MnistFile(
+            "t10k-images-idx3-ubyte",
+            (10_000, 28, 28),
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        MnistFile(
+            "t10k-labels-idx1-ubyte",
+            (10_000,),
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+}
+
+
+def load_mnist(
+    root: Path,
+    part: str,
+    *,
+    mirrors: Sequence[str] = MIRRORS,
+    timeout: float = TIMEOUT,
+    deadline: float = DEADLINE,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images [N, 784] and labels [N] of `part` ("training", N = 60,000, or "test", N = 10,000).
+
+    A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
+    seconds and delivers within `deadline`; one that is bad is fetched again and set aside as
+    NAME.bad. Raises MnistUnavailable where a missing file cannot be had, UserError where a bad
+    one cannot be replaced.
+    """
+    arrays = []
+    for file in FILES[part]:
+        raw, _ = _on_disk(root, file)
+        if raw is None:
+            raw = _fetch(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
+        arrays.append(parse_idx(raw, file.name, file.shape))
+    images, labels = arrays
+    return images.reshape(len(images), -1), labels
+
+
+def _on_disk(root: Path, file: MnistFile) -> tuple[bytes | None, dict[Path, str]]:
+    """The uncompressed bytes in the first good file, and each bad one with what is wrong."""
+    bad = {}
+    for path in (root / file.name, root / f"{file.name}.gz"):
+        if os.path.exists(path):
+            try:
+                raw = read_idx_bytes(path, file.shape)
+                _check_sha256(raw, str(path), file)
+            except UserError as error:
+                bad[path] = str(error)
+            else:
+                return raw, bad
+    return None, bad
+
+
+def _check_sha256(raw: bytes, name: str, file: MnistFile) -> None:
+    found = hashlib.sha256(raw).hexdigest()
+    if found != file.sha256:
+        raise UserError(
+            f"{name} is not MNIST's: its uncompressed bytes have SHA-256 {found[:12]}…, "
+            f"expected {file.sha256[:12]}…"
+        )
+
+
+def _fetch(
+    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
+) -> bytes:
+    _, bad = _on_disk(root, file)
+    try:
+        if root.exists() and not os.access(root, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        # Asked before the lock, so that many processes without a network do not wait in a queue.
+        reachable = _reachable(mirrors, file, timeout=timeout)
+        root.mkdir(parents=True, exist_ok=True)
+        patience = len(mirrors) * ATTEMPTS * deadline
+        with FileLock(root / ".mnist.lock", timeout=patience):
+            raw, bad = _on_disk(root, file)
+            if raw is not None:
+                return raw
+            stored, raw = _from_mirrors(reachable, file, timeout=timeout, deadline=deadline)
+            for path in bad:
+                os.replace(path, path.with_name(f"{path.name}.bad"))
+            suffix = "" if stored == raw else ".gz"
+            _write(root / f"{file.name}{suffix}", stored)
+            return raw
+    except OSError as error:
+        reason = f"the folder cannot be written: {error.strerror or error}"
+    except DownloadError as error:
+        reason = str(error)
+    if bad:
+        raise UserError(
+            f"{next(iter(bad.values()))}; fetching it again failed ({reason}): delete it, replace "
+            "it, or set data.root (or VAE_EXP_DATA) to a folder with good files"
+        )
+    raise MnistUnavailable(
+        f"MNIST is not complete in {str(root)!r}: {file.name} is missing and cannot be fetched "
+        f"({reason}); put MNIST's files there, set data.root (or VAE_EXP_DATA) to a folder that "
+        "holds them, or use data.source=digits"
+    )
+
+
+def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Sequence[str]:
+    reasons = []
+    for index, mirror in enumerate(mirrors):
+        try:
+            probe(_url(mirror, file), timeout=timeout)
+        except DownloadError as error:
+            reasons.append(f"{mirror} {error}")
+        else:
+            return mirrors[index:]
+    raise DownloadError("; ".join(reasons), transient=False)
+
+
+def _from_mirrors(
+    mirrors: Sequence[str], file: MnistFile, *, timeout: float, deadline: float
+) -> tuple[bytes, bytes]:
+    """The bytes that a mirror served and the same uncompressed and verified."""
+    reasons: dict[str, str] = {}
+    left = list(mirrors)
+    for _ in range(ATTEMPTS):
+        again = []
+        for mirror in left:
+            url = _url(mirror, file)
+            limit = idx_size(file.shape)
+            try:
+                stored = download(url, limit=limit, timeout=timeout, deadline=deadline)
+                raw = inflate(stored, "what it sent", limit=limit)
+                parse_idx(raw, "what it sent", file.shape)
+                _check_sha256(raw, "what it sent", file)
+            except DownloadError as error:
+                reasons[mirror] = str(error)
+                again += [mirror] if error.transient else []
+            except UserError as error:
+                reasons[mirror] = str(error)
+                again.append(mirror)
+            else:
+                return stored, raw
+        left = again
+    raise DownloadError("; ".join(f"{m} {why}" for m, why in reasons.items()), transient=False)
+
+
+def _url(mirror: str, file: MnistFile) -> str:
+    return f"{mirror.rstrip('/')}/{file.name}.gz"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write whole or not at all; the caller holds the lock, so one name for the part will do."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
