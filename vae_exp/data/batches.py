@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from vae_exp.seeding import generator
 
 from vae_exp.data.settings import check_data_settings
 from vae_exp.data.splits import binarize
 from vae_exp.errors import UserError
+from vae_exp.seeding import generator
 
 
 def batch_x(x: Tensor, batch_size: int = 100) -> list[Tensor]:
     """Views [B, ...] of `x` [N, ...], in order; the last may be smaller."""
     check_data_settings(batch_size=batch_size)
-    return list(x.split(batch_size))
+    return list(torch.split(x, batch_size))
 
 
 def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor, Tensor]]:

@@ -145,6 +145,6 @@ def _as_download_error(error: Exception, received: int, timeout: float) -> Excep
 def _progress_bar(name: str) -> Any:
     if not sys.stderr.isatty():
         return None
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     return tqdm(total=1, desc=name, unit="B", unit_scale=True, leave=False)

@@ -25,7 +25,14 @@ ATTEMPTS = 2
 
 
 class MnistUnavailable(UserError):
-    """MNIST is not on disk and cannot be had from a mirror."""
+    """MNIST is not on disk and cannot be had from a mirror; `reason` leaves out what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}: put MNIST's files there, set data.root (or VAE_EXP_DATA) to a folder that "
+            "holds them, or use data.source=digits"
+        )
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -75,19 +82,43 @@ def load_mnist(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Images [N, 784] and labels [N] of `part` ("training", N = 60,000, or "test", N = 10,000).
 
-    A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
-    seconds and delivers within `deadline`; one that is bad is fetched again and set aside as
-    NAME.bad. Raises MnistUnavailable where a missing file cannot be had, UserError where a bad
-    one cannot be replaced.
+    Each file is obtained as by `obtain`, with its errors; bad ones come first, so that nobody
+    takes a damaged MNIST for a missing one.
     """
-    arrays = []
-    for file in FILES[part]:
-        raw, _ = _on_disk(root, file)
-        if raw is None:
-            raw = _fetch(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
-        arrays.append(parse_idx(raw, file.name, file.shape))
-    images, labels = arrays
+    on_disk = {file: _on_disk(root, file) for file in FILES[part]}
+    raw = {file: content for file, (content, _) in on_disk.items() if content is not None}
+    for file in sorted(on_disk, key=lambda file: not on_disk[file][1]):
+        if file not in raw:
+            raw[file] = obtain(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
+    images, labels = (parse_idx(raw[file], file.name, file.shape) for file in FILES[part])
     return images.reshape(len(images), -1), labels
+
+
+def obtain(
+    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
+) -> bytes:
+    """The uncompressed bytes of `file`, verified, from `root` or else from a mirror.
+
+    A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
+    seconds and delivers within `deadline`, and is kept in `root`; one that is bad is fetched again
+    and set aside as NAME.bad. Raises MnistUnavailable where a missing file cannot be had,
+    UserError where a bad one cannot be replaced.
+    """
+    raw, bad = _on_disk(root, file)
+    if raw is not None:
+        return raw
+    try:
+        return _fetch(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
+    except OSError as error:
+        reason = f"the folder cannot be written: {error.strerror or error}"
+    except DownloadError as error:
+        reason = str(error)
+    if bad:
+        raise UserError(
+            f"{next(iter(bad.values()))}; fetching it again failed ({reason}): delete it, replace "
+            "it, or set data.root (or VAE_EXP_DATA) to a folder with good files"
+        )
+    raise MnistUnavailable(f"{file.name} is not in {str(root)!r} and cannot be fetched ({reason})")
 
 
 def _on_disk(root: Path, file: MnistFile) -> tuple[bytes | None, dict[Path, str]]:
@@ -117,38 +148,21 @@ def _check_sha256(raw: bytes, name: str, file: MnistFile) -> None:
 def _fetch(
     root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
 ) -> bytes:
-    _, bad = _on_disk(root, file)
-    try:
-        if root.exists() and not os.access(root, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        # Asked before the lock, so that many processes without a network do not wait in a queue.
-        reachable = _reachable(mirrors, file, timeout=timeout)
-        root.mkdir(parents=True, exist_ok=True)
-        patience = len(mirrors) * ATTEMPTS * deadline
-        with FileLock(root / ".mnist.lock", timeout=patience):
-            raw, bad = _on_disk(root, file)
-            if raw is not None:
-                return raw
+    """Download, verify and keep `file`; a second process that asks for it waits and reads it."""
+    if root.exists() and not os.access(root, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    # Asked before the lock, so that many processes without a network do not wait in a queue.
+    reachable = _reachable(mirrors, file, timeout=timeout)
+    root.mkdir(parents=True, exist_ok=True)
+    patience = len(mirrors) * ATTEMPTS * deadline
+    with FileLock(root / ".mnist.lock", timeout=patience):
+        raw, bad = _on_disk(root, file)
+        if raw is None:
             stored, raw = _from_mirrors(reachable, file, timeout=timeout, deadline=deadline)
             for path in bad:
                 os.replace(path, path.with_name(f"{path.name}.bad"))
-            suffix = "" if stored == raw else ".gz"
-            _write(root / f"{file.name}{suffix}", stored)
-            return raw
-    except OSError as error:
-        reason = f"the folder cannot be written: {error.strerror or error}"
-    except DownloadError as error:
-        reason = str(error)
-    if bad:
-        raise UserError(
-            f"{next(iter(bad.values()))}; fetching it again failed ({reason}): delete it, replace "
-            "it, or set data.root (or VAE_EXP_DATA) to a folder with good files"
-        )
-    raise MnistUnavailable(
-        f"MNIST is not complete in {str(root)!r}: {file.name} is missing and cannot be fetched "
-        f"({reason}); put MNIST's files there, set data.root (or VAE_EXP_DATA) to a folder that "
-        "holds them, or use data.source=digits"
-    )
+            _write(root / (file.name if stored == raw else f"{file.name}.gz"), stored)
+        return raw
 
 
 def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Sequence[str]:

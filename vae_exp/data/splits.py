@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from vae_exp.seeding import generator
 
 from vae_exp.data import digits, mnist
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
+from vae_exp.seeding import generator
 
 AUTO_TIMEOUT = 3.0
 _BLOCK = 4096
@@ -38,7 +38,7 @@ def binarize(images: Tensor, mode: str, generator: torch.Generator | None = None
     if mode not in ("stochastic", "dynamic"):
         raise ValueError(f"mode must be threshold, stochastic or dynamic, got {mode!r}")
     binary = torch.empty_like(images)
-    for block, out in zip(images.split(_BLOCK), binary.split(_BLOCK), strict=True):
+    for block, out in zip(torch.split(images, _BLOCK), torch.split(binary, _BLOCK), strict=True):
         out.copy_(torch.rand(block.shape, generator=generator) < block / 255)
     return binary
 
@@ -150,7 +150,7 @@ def load_splits(
         except mnist.MnistUnavailable as error:
             if source == "mnist":
                 raise
-            notice = f"these are scikit-learn's bundled digits, not MNIST: {error}"
+            notice = f"not MNIST but scikit-learn's bundled digits: {error.reason}"
     if cut is None:
         cut, shortage = _cut_digits(sizes)
         notice = "; ".join(text for text in (notice, shortage) if text) or None
@@ -182,16 +182,16 @@ def load_binarized_mnist(
     Images [N, 784] are float32 0 or 1, labels [N] int64. `root` is $VAE_EXP_DATA, else `data`,
     where not given. Raises UserError where MNIST cannot be had.
     """
-    splits = load_splits(
-        source="mnist",
-        root=root,
-        train_size=train_size,
-        validation_size=1,
-        test_size=test_size,
-        binarization=binarization,
-        seed=seed,
+    check_data_settings(
+        train_size=train_size, test_size=test_size, binarization=binarization, seed=seed
     )
-    train, test = splits.train, splits.test
+    sizes = {"train": train_size, "test": test_size, "validation": 0}
+    _check_fits("assignment", sizes)
+    cut = _cut_mnist(data_root(root), "assignment", sizes, timeout=mnist.TIMEOUT)
+    train, test = (
+        _binarized_split(name, *cut[name], mode=binarization, seed=seed)
+        for name in ("train", "test")
+    )
     return (train.images, train.labels), (test.images, test.labels)
 
 
@@ -221,7 +221,12 @@ def _check_fits(protocol: str, sizes: dict[str, int]) -> None:
 
 
 def _cut_mnist(
-    root: Path, protocol: str, sizes: dict[str, int], *, mirrors: Sequence[str], timeout: float
+    root: Path,
+    protocol: str,
+    sizes: dict[str, int],
+    *,
+    timeout: float,
+    mirrors: Sequence[str] = mnist.MIRRORS,
 ) -> dict[str, _Images]:
     training = mnist.load_mnist(root, "training", mirrors=mirrors, timeout=timeout)
     if protocol == "assignment":
