@@ -22,7 +22,7 @@ class DownloadError(Exception):
 def probe(url: str, *, timeout: float) -> None:
     """Ask for the head of `url`; any HTTP answer will do.
 
-    Raises DownloadError where none comes within `timeout` seconds.
+    Raises DownloadError where none comes for `timeout` seconds.
     """
 
     def head(abandoned: threading.Event, deliver: Callable[[bytes], None]) -> None:
@@ -30,7 +30,7 @@ def probe(url: str, *, timeout: float) -> None:
 
         HTTPDownloader(timeout=timeout)(url, None, None, check_only=True)
 
-    _collect(head, limit=0, timeout=timeout, deadline=timeout)
+    _collect(head, limit=0, timeout=timeout, deadline=2 * timeout)
 
 
 def download(url: str, *, limit: int, timeout: float, deadline: float) -> bytes:

@@ -15,6 +15,7 @@ from vae_exp.errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
+_GZIP_OVERHEAD = 65_536
 
 
 def idx_size(shape: tuple[int, ...]) -> int:
@@ -22,18 +23,22 @@ def idx_size(shape: tuple[int, ...]) -> int:
     return 4 + 4 * len(shape) + math.prod(shape)
 
 
+def stored_limit(shape: tuple[int, ...]) -> int:
+    """More bytes than any sensible file of [*shape] takes, gzipped or not."""
+    return idx_size(shape) + _GZIP_OVERHEAD
+
+
 def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
     """The uncompressed bytes of the idx file at `path`, which must hold an array [*shape].
 
     Raises UserError, with the file's name and what is wrong, as `inflate` and `parse_idx` do.
     """
-    limit = idx_size(shape)
     try:
         with path.open("rb") as file:
-            stored = file.read(limit + 65536)
+            stored = file.read(stored_limit(shape))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    raw = inflate(stored, str(path), limit=limit)
+    raw = inflate(stored, str(path), limit=idx_size(shape))
     parse_idx(raw, str(path), shape)
     return raw
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from vae_exp.data.download import DownloadError, download, probe
-from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes
+from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
 from vae_exp.errors import UserError
 
 MIRRORS = (
@@ -187,10 +187,11 @@ def _from_mirrors(
         again = []
         for mirror in left:
             url = _url(mirror, file)
-            limit = idx_size(file.shape)
             try:
-                stored = download(url, limit=limit, timeout=timeout, deadline=deadline)
-                raw = inflate(stored, "what it sent", limit=limit)
+                stored = download(
+                    url, limit=stored_limit(file.shape), timeout=timeout, deadline=deadline
+                )
+                raw = inflate(stored, "what it sent", limit=idx_size(file.shape))
                 parse_idx(raw, "what it sent", file.shape)
                 _check_sha256(raw, "what it sent", file)
             except DownloadError as error:

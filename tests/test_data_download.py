@@ -1,0 +1,347 @@
+"""MNIST's files come whole and verified, from the disk or a mirror, or not at all."""
+
+import gzip
+import hashlib
+import itertools
+import os
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_exp.data.mnist import FILES, MnistFile, MnistUnavailable, load_mnist, obtain
+from vae_exp.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHAPE = (100, 28, 28)
+RAW = (
+    bytes((0, 0, 8, 3))
+    + struct.pack(">3I", *SHAPE)
+    + np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8).tobytes()
+)
+PACKED = gzip.compress(RAW, mtime=0)
+NAME = "train-images-idx3-ubyte"
+FILE = MnistFile(NAME, SHAPE, hashlib.sha256(RAW).hexdigest())
+
+FLIPPED = bytearray(RAW)
+FLIPPED[5000] ^= 1
+BODIES = {
+    "flipped": gzip.compress(FLIPPED),
+    "html": b"<html><body>log in to the network first</body></html>",
+    "bomb": gzip.compress(bytes(20_000_000)),
+    "empty": b"",
+    "unpacked": RAW,
+}
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """The first part of the path says how it behaves: /good/NAME.gz, /404/NAME.gz, …"""
+
+    server: "Server"
+
+    def do_HEAD(self) -> None:
+        if self.server.starters:
+            self.server.starters.wait(timeout=60)
+        if self.path.startswith("/silent"):
+            self.server.closing.wait()
+            return
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        how = self.path.split("/")[1]
+        if how.isdigit():
+            self.send_error(int(how))
+        elif how == "first500" and len(self.server.asked) == 1:
+            self.send_error(500)
+        elif how in ("drip", "endless"):
+            self.send_response(200)
+            self.end_headers()
+            chunk = b"\x1f" if how == "drip" else PACKED
+            while not self.server.closing.wait(0.02 if how == "drip" else 0):
+                self.wfile.write(chunk)
+        elif how in ("drop", "long", "short"):
+            kept = {"drop": len(PACKED) // 2, "long": len(PACKED), "short": len(PACKED)}[how]
+            claimed = {"drop": len(PACKED), "long": 2 * len(PACKED), "short": 5000}[how]
+            self._send(PACKED[:kept], claimed)
+        elif how == "nonsense":
+            self._send(PACKED, "many")
+        else:
+            body = BODIES.get(how, PACKED)
+            self._send(body, len(body))
+
+    def _send(self, body: bytes, length: int | str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are kept in `server.asked`."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Mirror)
+        self.asked: list[str] = []
+        self.closing = threading.Event()
+        self.starters: threading.Barrier | None = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that gives up is what some of these tests are about."""
+
+    def mirrors(self, *behaviours: str) -> list[str]:
+        return [f"http://127.0.0.1:{self.server_port}/{how}/" for how in behaviours]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as started:
+        threading.Thread(target=started.serve_forever, args=(0.01,), daemon=True).start()
+        yield started
+        started.closing.set()
+        started.shutdown()
+
+
+def fetch(root: Path, mirrors: list[str], *, timeout: float = 5.0, deadline: float = 30.0) -> bytes:
+    return obtain(root, FILE, mirrors=mirrors, timeout=timeout, deadline=deadline)
+
+
+def contents(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()} - {".mnist.lock"}
+
+
+def test_a_missing_file_is_fetched_once_and_then_read_from_disk(tmp_path: Path, server: Server):
+    root = tmp_path / "a new folder" / "数据"
+    assert fetch(root, server.mirrors("good")) == RAW
+    assert (root / f"{NAME}.gz").read_bytes() == PACKED
+    assert fetch(root, []) == RAW
+    assert server.asked == [f"/good/{NAME}.gz"]
+    assert contents(root) == {f"{NAME}.gz"}
+
+
+def test_a_mirror_that_serves_the_file_unpacked_is_as_good(tmp_path: Path, server: Server):
+    assert fetch(tmp_path, server.mirrors("unpacked")) == RAW
+    assert contents(tmp_path) == {NAME}
+    assert fetch(tmp_path, []) == RAW
+
+
+REASONS = {
+    "403": "answered 403",
+    "404": "answered 404",
+    "500": "answered 500",
+    "silent": "silent for 1 s",
+    "drip": "silent for 1 s",
+    "drop": "dropped the connection",
+    "long": "dropped the connection",
+    "short": "truncated",
+    "nonsense": "gave no sensible answer",
+    "flipped": "is not MNIST's: its uncompressed bytes have SHA-256",
+    "html": "web page",
+    "bomb": "holds more than",
+    "empty": "is empty",
+    "endless": "sent more than",
+}
+
+
+def patience(fault: str) -> float:
+    return 1.0 if "silent" in REASONS[fault] else 10.0
+
+
+@pytest.mark.parametrize("fault", REASONS)
+def test_after_a_faulty_mirror_comes_the_next(tmp_path: Path, server: Server, fault: str):
+    assert fetch(tmp_path, server.mirrors(fault, "good"), timeout=patience(fault)) == RAW
+    assert contents(tmp_path) == {f"{NAME}.gz"}
+
+
+@pytest.mark.parametrize(("fault", "reason"), REASONS.items())
+def test_where_every_mirror_is_faulty_one_line_says_why_and_what_to_do(
+    tmp_path: Path, server: Server, fault: str, reason: str
+):
+    with pytest.raises(MnistUnavailable) as refusal:
+        fetch(tmp_path, server.mirrors(fault), timeout=patience(fault))
+    text = str(refusal.value)
+    assert reason in text
+    assert NAME in text
+    assert str(tmp_path) in text
+    assert server.mirrors(fault)[0] in text
+    assert "data.source=digits" in text
+    assert "\n" not in text
+    assert not contents(tmp_path)
+
+
+def test_a_body_that_trickles_in_without_end_is_left_at_the_deadline(
+    tmp_path: Path, server: Server
+):
+    with pytest.raises(MnistUnavailable, match=r"not done within 0\.5 s"):
+        fetch(tmp_path, server.mirrors("drip"), timeout=60.0, deadline=0.5)
+
+
+def test_what_may_pass_is_tried_again_and_what_will_not_is_not(tmp_path: Path, server: Server):
+    assert fetch(tmp_path, server.mirrors("first500")) == RAW
+    server.asked.clear()
+    with pytest.raises(MnistUnavailable):
+        fetch(tmp_path / "other", server.mirrors("404", "drop"))
+    assert [path.split("/")[1] for path in server.asked] == ["404", "drop", "drop"]
+
+
+def test_a_name_that_nobody_resolves_and_a_port_that_nobody_serves_are_no_connection(
+    tmp_path: Path,
+):
+    with pytest.raises(MnistUnavailable) as refusal:
+        fetch(tmp_path / "new", ["http://nobody.invalid/", "http://127.0.0.1:9/"], timeout=3.0)
+    assert "http://127.0.0.1:9/ no connection" in str(refusal.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("damage", [FLIPPED, RAW[:-1], b"", PACKED[:-9], BODIES["html"]])
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.gz"])
+def test_a_bad_file_on_disk_is_set_aside_and_fetched_again(
+    tmp_path: Path, server: Server, name: str, damage: bytes
+):
+    (tmp_path / name).write_bytes(damage)
+    assert fetch(tmp_path, server.mirrors("good")) == RAW
+    assert (tmp_path / f"{name}.bad").read_bytes() == damage
+    assert contents(tmp_path) == {f"{NAME}.gz", f"{name}.bad"}
+
+
+def test_a_bad_file_that_cannot_be_fetched_again_stays_and_is_named(tmp_path: Path, server: Server):
+    (tmp_path / NAME).write_bytes(RAW[:-1])
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=f"{NAME} has the wrong length.*answered 404"
+        ) as refusal:
+            fetch(tmp_path, server.mirrors("404"))
+        assert not isinstance(refusal.value, MnistUnavailable)
+        assert contents(tmp_path) == {NAME}
+
+
+def test_a_good_file_beside_a_bad_one_is_taken_without_a_network(tmp_path: Path):
+    (tmp_path / NAME).write_bytes(FLIPPED)
+    (tmp_path / f"{NAME}.gz").write_bytes(PACKED)
+    assert fetch(tmp_path, []) == RAW
+
+
+def test_what_a_killed_process_left_behind_does_no_harm(tmp_path: Path, server: Server):
+    (tmp_path / f".{NAME}.gz.part").write_bytes(b"half")
+    (tmp_path / ".mnist.lock").touch()
+    assert fetch(tmp_path, server.mirrors("good")) == RAW
+    assert contents(tmp_path) == {f"{NAME}.gz"}
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """This process, root or not, may not write to `folder`, which becomes the working folder."""
+    before = Path.cwd()
+    folder.chmod(0o555)
+    os.chdir(folder)  # nobody may enter the folders above it
+    users = os.getresuid()
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(*users)
+        os.chdir(before)
+        folder.chmod(0o755)
+
+
+def test_a_good_file_in_a_read_only_folder_is_just_read(tmp_path: Path):
+    (tmp_path / f"{NAME}.gz").write_bytes(PACKED)
+    with read_only(tmp_path):
+        assert fetch(Path(), []) == RAW
+
+
+def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, server: Server):
+    expected = pytest.raises(MnistUnavailable, match="folder cannot be written: Permission denied")
+    with read_only(tmp_path), expected:
+        fetch(Path(), server.mirrors("good"))
+    assert not server.asked
+
+
+def test_a_root_that_is_a_file_is_refused_by_name(tmp_path: Path, server: Server):
+    (tmp_path / "file").touch()
+    with pytest.raises(MnistUnavailable, match=r"file' and cannot be fetched .*cannot be written"):
+        fetch(tmp_path / "file", server.mirrors("good"))
+
+
+def test_a_fetched_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path, server: Server):
+    previous = os.umask(0o022)
+    try:
+        fetch(tmp_path, server.mirrors("good"))
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / f"{NAME}.gz").stat().st_mode) == 0o644
+
+
+PROCESS = """
+import hashlib, sys
+from pathlib import Path
+from vae_exp.data.mnist import MnistFile, obtain
+root, mirror, name, sha256 = sys.argv[1:]
+file = MnistFile(name, (100, 28, 28), sha256)
+raw = obtain(Path(root), file, mirrors=[mirror], timeout=60.0, deadline=60.0)
+print(hashlib.sha256(raw).hexdigest())
+"""
+
+
+def test_two_processes_on_an_empty_folder_both_end_with_good_data_from_one_download(
+    tmp_path: Path, server: Server
+):
+    server.starters = threading.Barrier(2)  # neither goes on before both have found it empty
+    command = [
+        sys.executable,
+        "-c",
+        PROCESS,
+        tmp_path,
+        server.mirrors("good")[0],
+        NAME,
+        FILE.sha256,
+    ]
+    both = [
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate()[0].strip() for process in both] == 2 * [FILE.sha256]
+    assert server.asked == [f"/good/{NAME}.gz"]
+    assert contents(tmp_path) == {f"{NAME}.gz"}
+
+
+def test_images_and_labels_of_different_number_are_refused(tmp_path: Path, mnist: Path):
+    images, labels = FILES["test"]
+    for file in (images, labels):
+        packed = (mnist / f"{file.name}.gz").read_bytes()
+        (tmp_path / f"{file.name}.gz").write_bytes(packed)
+    raw = gzip.decompress((tmp_path / f"{labels.name}.gz").read_bytes())
+    short = raw[:4] + struct.pack(">I", 9_999) + raw[8:-1]
+    (tmp_path / f"{labels.name}.gz").write_bytes(gzip.compress(short))
+    with pytest.raises(UserError, match=r"t10k-labels.* holds an array of 9,999, expected 10,000"):
+        load_mnist(tmp_path, "test", mirrors=[])
+
+
+def test_a_damaged_file_is_named_even_where_another_is_missing(tmp_path: Path):
+    _, labels = FILES["test"]
+    (tmp_path / labels.name).write_bytes(b"not labels")
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not an idx file") as refusal:
+        load_mnist(tmp_path, "test", mirrors=[])
+    assert not isinstance(refusal.value, MnistUnavailable)
+
+
+def test_real_mnist_is_what_everybody_calls_mnist(mnist: Path):
+    pixels, labels = load_mnist(mnist, "test", mirrors=[])
+    assert pixels.shape == (10_000, 784)
+    assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert pixels.mean() / 255 == pytest.approx(0.13251, abs=1e-5)
+    names = [file.name for file in itertools.chain(*FILES.values())]
+    assert len(set(names)) == 4
