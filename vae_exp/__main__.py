@@ -2,7 +2,10 @@
 
 import argparse
 import itertools
+import shutil
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import config
+from vae_exp import config, knobs
 from vae_exp.errors import UserError
 
 REFUSED = 2
@@ -22,17 +25,18 @@ REFUSED = 2
 HELP = """\
 Train variational autoencoders on binarised MNIST and look at what they learnt.
 
-  vae-exp data=debug epochs=5                  train, quickly
-  vae-exp -m latent_dim=2,5,10 seed=0,1,2      a sweep
-  vae-exp task=samples run=latest              look at the last run
+  python -m vae_exp data=debug epochs=5              train on a few images
+  python -m vae_exp -m latent_dim=2,5,10 seed=0,1    sweep: every combination
+  python -m vae_exp task=samples run=latest          look at the last run
 
-Knobs, as key=value:
+Knobs, given as knob=value:
 {knobs}
 
-Groups, as group=choice; a choice's own keys are group.key=value:
+Groups, given as group=choice (the default is marked *):
 {groups}
 
---cfg job shows the whole config, --hydra-help Hydra's own options.\
+--cfg job shows every key of a command's config; each can be given, as in
+data.train_size=500. --hydra-help lists the options of Hydra.\
 """
 
 
@@ -41,7 +45,7 @@ def main() -> None:
     try:
         _main(sys.argv[1:])
     except UserError as error:
-        _report(error)
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(REFUSED)
 
 
@@ -49,31 +53,34 @@ def _main(argv: list[str]) -> None:
     args = _arguments(argv)
     if args.help:
         print(help_text())
-        return
-    if args.hydra_help or args.shell_completion or args.experimental_rerun:
+    elif args.hydra_help or args.shell_completion:
         _hydra(argv, _job)
-        return
-    overrides = config.parse(args.overrides)
-    flags = [word for word in argv if word not in args.overrides]
-    words = [str(override.input_line) for override in overrides]
+    else:
+        overrides = config.parse(args.overrides)
+        flags = [word for word in argv if word not in args.overrides]
+        words = [*flags, *(str(override.input_line) for override in overrides)]
+        _dispatch(args, overrides, words)
+
+
+def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
+    primary = (args.config_name, args.config_path)
     if args.cfg or args.info:
-        config.composed(overrides, *_source(args))
-        _hydra(flags + words, _job)
+        config.composed(overrides, *primary)
+        _hydra(words, _job)
         return
-    single = [override for override in overrides if not override.is_sweep_override()]
-    base = config.composed(single, *_source(args))
-    sweeps = args.multirun or base.hydra.mode == RunMode.MULTIRUN
-    for job in _jobs(base, overrides) if sweeps else [overrides]:
-        cfg = config.composed(job, *_source(args))
-        config.check(cfg, job)
-    if not sweeps and not config.trains(cfg):
+    fixed = [override for override in overrides if not override.is_sweep_override()]
+    cfg = config.composed(fixed, *primary)
+    if args.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
+        for job in _jobs(cfg, overrides):
+            config.check(config.composed(job, *primary), job)
+        _hydra([*words, *_folder("hydra.sweep.dir", cfg.hydra.sweep.dir, overrides)], _job)
+        return
+    cfg = config.composed(overrides, *primary)
+    config.check(cfg, overrides)
+    if config.trains(cfg):
+        _run(words, overrides, Path(cfg.hydra.run.dir))
+    else:
         _look(cfg)
-        return
-    kind = "sweep" if sweeps else "run"
-    claimed = []
-    if not any(override.key_or_group == f"hydra.{kind}.dir" for override in overrides):
-        claimed = [f"hydra.{kind}.dir='{_claim(Path(cfg.hydra[kind].dir))}'"]
-    _hydra(flags + words + claimed, _job if sweeps else _run)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -87,88 +94,128 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         if word.startswith("-"):
             raise UserError(f"unknown option {word!r}; --help shows what there is")
     args.overrides += rest
+    modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} cannot be given together")
+    if args.resolve and not args.cfg:
+        raise UserError("--resolve belongs to --cfg job")
+    if args.config_dir or args.experimental_rerun:
+        name = "--config-dir" if args.config_dir else "--experimental-rerun"
+        raise UserError(f"{name} is not supported; hydra.searchpath adds a folder of configs")
     return args
 
 
-def _source(args: argparse.Namespace) -> tuple[str, Path]:
-    folder = Path(args.config_path).resolve() if args.config_path else config.CONF
-    return args.config_name or "config", folder
-
-
-def _jobs(base: DictConfig, overrides: list[Override]) -> list[list[Override]]:
+def _jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
     """Each job's overrides in a sweep; a search draws its own, so only what is fixed is known."""
-    if not str(base.hydra.sweeper._target_).endswith(".BasicSweeper"):
+    if not str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
         return [[override for override in overrides if not override.is_sweep_override()]]
-    params = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
+    params = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
+    own = [override for override in overrides if override.is_hydra_override()]
     task = [override for override in overrides if not override.is_hydra_override()]
     [jobs] = BasicSweeper.split_arguments([*config.parse(params), *task], None)
-    return [config.parse(job) for job in jobs]
+    return [[*own, *config.parse(job)] for job in jobs]
 
 
-def _hydra(argv: list[str], job: Any) -> None:
-    sys.argv = [sys.argv[0], *argv]
+def _hydra(words: list[str], job: Callable[[DictConfig], Any]) -> None:
+    sys.argv = [sys.argv[0], *words]
     hydra.main(config_path=str(config.CONF), config_name="config", version_base="1.3")(job)()
 
 
 def _job(cfg: DictConfig) -> Any:
-    """One job of a sweep: what it raises fails this job alone."""
+    """What Hydra runs; in a sweep, whatever it raises fails this job alone."""
     from vae_exp.tasks import execute
 
     return execute(cfg)
 
 
-def _run(cfg: DictConfig) -> Any:
-    """A single run: a mistake found late is one line as well, and leaves no empty folder."""
+def _run(words: list[str], overrides: list[Override], folder: Path) -> None:
+    """A single run: a mistake that only it can find is one line too, and leaves no folder."""
+    before = [path for path in (folder, *folder.parents) if path.exists()]
+    words = [*words, *_folder("hydra.run.dir", folder, overrides)]
+    refused = []
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            return _job(cfg)
+        except UserError as error:
+            refused.append(error)
+            _discard(Path(HydraConfig.get().runtime.output_dir), before)
+            sys.exit(REFUSED)
+
     try:
-        return _job(cfg)
-    except UserError as error:
-        _report(error)
-        _discard(Path(HydraConfig.get().runtime.output_dir))
-        sys.exit(REFUSED)
+        _hydra(words, job)
+    except SystemExit:
+        if refused:
+            raise refused[0] from None
+        raise
 
 
 def _look(cfg: DictConfig) -> None:
     """A task on a finished run: it writes there, so Hydra makes no folder."""
-    with open_dict(cfg):
+    HydraConfig.instance().cfg = None
+    with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
     OmegaConf.set_struct(cfg, True)
     _job(cfg)
 
 
-def _claim(folder: Path) -> Path:
-    """Create `folder`, or `folder-1`, `folder-2`, ... where others have it: never one for two."""
-    names = (f"{folder.name}-{number}" for number in itertools.count(1))
-    for name in itertools.chain([folder.name], names):
+def _folder(key: str, folder: Path | str, overrides: list[Override]) -> list[str]:
+    """The override that gives a run a folder of its own; none where the person chose one."""
+    if any(override.key_or_group == key for override in overrides):
+        return []
+    return [f"{key}={config.quoted(str(claim(Path(folder))))}"]
+
+
+def claim(folder: Path) -> Path:
+    """Create and return `folder`, or the first of `folder-1`, `folder-2`, ... that is free.
+
+    No two processes are given the same one. Raises UserError where it cannot be created.
+    """
+    for number in itertools.count():
+        mine = folder.with_name(f"{folder.name}-{number}") if number else folder
         try:
-            folder.with_name(name).mkdir(parents=True)
+            mine.mkdir(parents=True)
         except FileExistsError:
-            continue
+            if not mine.parent.is_dir():
+                raise UserError(f"cannot create {folder}: {mine.parent} is not a folder") from None
         except OSError as error:
             raise UserError(f"cannot create {folder}: {error.strerror}") from error
-        return folder.with_name(name)
-    raise AssertionError("count never ends")
+        else:
+            break
+    return mine
 
 
-def _discard(folder: Path) -> None:
-    """Remove a run's folder in which nothing but its config was written."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if any(path.parent.name != ".hydra" for path in files):
+def _discard(folder: Path, before: list[Path]) -> None:
+    """Remove a run's folder in which nothing but its config lies, and the parents made for it."""
+    if {path.name for path in folder.iterdir()} - {".hydra"} or folder in map(Path.resolve, before):
         return
-    for path in files:
-        path.unlink()
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir()
-    folder.rmdir()
+    shutil.rmtree(folder)
+    for parent in folder.parents:
+        if parent in map(Path.resolve, before) or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 def help_text() -> str:
     """What `--help` prints."""
-    groups = (f"  {group:<12} {', '.join(config.choices(group))}" for group in config.all_groups())
-    return HELP.format(knobs="\n".join(config.help_lines()), groups="\n".join(groups))
+    return HELP.format(knobs="\n".join(knobs.help_lines()), groups="\n".join(_group_lines()))
 
 
-def _report(error: UserError) -> None:
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+def _group_lines() -> list[str]:
+    defaults: dict[str, str] = {}
+    for entry in OmegaConf.load(config.CONF / "config.yaml").defaults:
+        if isinstance(entry, DictConfig):
+            defaults.update({str(key): str(value) for key, value in entry.items()})
+    lines = []
+    for group in config.all_groups():
+        default = defaults.get(group)
+        names = (f"{name}*" if name == default else name for name in config.choices(group))
+        first = f"  {group:<12} "
+        lines += textwrap.wrap(
+            ", ".join(names), 80, initial_indent=first, subsequent_indent=" " * len(first)
+        )
+    return lines
 
 
 if __name__ == "__main__":

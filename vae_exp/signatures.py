@@ -14,6 +14,13 @@ from typing import Any
 
 from vae_exp.errors import UserError
 
+WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "text",
+    "Path": "a path",
+    "bool": "true or false",
+}
 INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -66,18 +73,37 @@ def _bind(node: dict[Any, Any], path: str) -> None:
             if signature.open:
                 continue
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {path}.{close[0]}?" if close else ""
             names = ", ".join(known) or "nothing"
-            raise UserError(f"{path}.{key} is not a key: {target} takes {names}{hint}")
+            hint = f"did you mean {path}.{close[0]}?" if close else f"{target} takes {names}"
+            raise UserError(f"unknown key '{path}.{key}'; {hint}")
         annotation = known[key].annotation
         if annotation is not None and not _accepts(annotation, value):
-            wanted = ast.unparse(annotation).strip("'\"")
-            raise UserError(f"{path}.{key} must be {wanted}, got {value!r}")
+            raise UserError(f"{path}.{key} must be {_words(annotation)}, got {value!r}")
     if node.get("_partial_") or node.get("_args_"):
         return
     for key, parameter in known.items():
         if parameter.required and key not in given:
             raise UserError(f"{path}.{key} is missing: {target} needs it")
+
+
+def _words(annotation: ast.expr) -> str:
+    """An annotation as a person says it, such as `an integer or null`."""
+    match annotation:
+        case ast.Constant(value=None):
+            return "null"
+        case ast.Constant(value=str(text)):
+            return _words(ast.parse(text, mode="eval").body)
+        case ast.Name(id=name) if name in WORDS:
+            return WORDS[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return f"{_words(left)} or {_words(right)}"
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return f"{_words(inner)} or null"
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=items)):
+            return " or ".join(map(_words, items))
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            return "one of " + ast.unparse(inner).strip("()").replace("'", "")
+    return ast.unparse(annotation)
 
 
 def _accepts(annotation: ast.expr, value: Any) -> bool:

@@ -1,0 +1,288 @@
+"""The command line, seen from outside: one line for every mistake, and nothing left behind."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vae_exp import __main__ as cli
+from vae_exp import config, knobs
+from vae_exp.errors import UserError
+
+TASK = next((name for name in config.choices("task") if name != "train"), "samples")
+LOOK = (f"task={TASK}", "run=latest")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to start from."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(*words: str) -> str:
+    """The one line with which the command line refuses, in this process."""
+    with pytest.raises(UserError) as caught:
+        cli._main(list(words))
+    line = " ".join(str(caught.value).split())
+    assert line
+    return line
+
+
+def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`python -m vae_exp` as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "vae_exp", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(config.PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# What is typed, and what the line must name.
+WRONG: list[tuple[tuple[str, ...], str]] = [
+    (("epochs=0",), "epochs must be an integer >= 1, got 0"),
+    (("epochs=-5",), "epochs must be"),
+    (("epochs=",), "epochs must be"),
+    (("epochs=1.5",), "epochs must be"),
+    (("epochs=true",), "epochs must be"),
+    (("epochs=null",), "epochs must be"),
+    (("epochs=[1]",), "epochs must be"),
+    (("epochs={a:1}",), "epochs must be"),
+    (("epochs=(",), "epochs must be"),
+    (("seed=foo",), "seed must be an integer from 0 to 4294967295, got 'foo'"),
+    (("seed=-1",), "seed must be"),
+    (("seed=4294967296",), "seed must be"),
+    (("seed.foo=1",), "seed"),
+    (("lr=0",), "lr must be a number > 0, got 0"),
+    (("lr=nan",), "lr must be"),
+    (("lr=inf",), "lr must be"),
+    (("lr=fast",), "lr must be"),
+    (("lr=${nope}",), "lr"),
+    (("lr=${lr}",), "lr"),
+    (("lr=???",), "lr"),
+    (("lr=${oc.env:VAE_EXP_NO_SUCH_VARIABLE}",), "lr"),
+    (("batch_size=0",), "batch_size must be"),
+    (("latent_dim=0",), "latent_dim must be"),
+    (("latent_dim=two",), "latent_dim must be"),
+    (("nope=1",), "nope"),
+    (("+nope=1",), "nope"),
+    (("++nope=1",), "nope"),
+    (("+nope.deeper=1",), "nope"),
+    (("~nope",), "nope"),
+    (("~seed",), "seed"),
+    (("~data",), "data"),
+    (("~model.encoder.latent_dim",), "model.encoder.latent_dim"),
+    (("+seed=1",), "seed"),
+    (("seed",), "'seed' is not key=value"),
+    (("=",), "'=' is not key=value"),
+    (("=1",), "'=1' is not key=value"),
+    (("",), "'' is not key=value"),
+    (("ключ=1",), "ключ"),
+    (("epochs\n=1",), "epochs"),
+    (("epochs=\ud83d",), "epochs"),
+    (("data=nope",), "data must be one of debug, full"),
+    (("data=null",), "data must be one of"),
+    (("data=",), "data must be one of"),
+    (("data=5",), "data must be one of"),
+    (("data=[debug,full]",), "data must be one of"),
+    (("data=../config",), "data must be one of"),
+    (("task=nope",), "task must be one of"),
+    (("model={nope:1}",), "model.nope"),
+    (("model.nope=1",), "model.nope"),
+    (("+model.nope=1",), "model.nope"),
+    (("model.encoder.latent_dim=two",), "model.encoder.latent_dim"),
+    (("data.train_size=abc",), "data.train_size"),
+    (("data.train_size=0",), "data.train_size"),
+    (("data.source=nope",), "data.source"),
+    (("trainer.nope=1",), "trainer.nope"),
+    (("+trainer.nope=1",), "trainer.nope"),
+    (("data@model=debug",), "data@model"),
+    (("hydra.nope=1",), "hydra.nope"),
+    (("+hydra.nope=1",), "hydra.nope"),
+    (("hydra/launcher=nope",), "hydra/launcher"),
+    (("seed=1,2",), "add -m to sweep"),
+    (("-m", "seed=1,foo"), "seed must be"),
+    (("-m", "latent_dim=1,0"), "latent_dim must be"),
+    (("seed=1", "-m", "lr=1e-3,-1"), "lr must be"),
+    (("-m", "data=debug,nope"), "data must be one of"),
+    (("-m", "nope=1,2"), "nope"),
+    (("--nope",), "--nope"),
+    (("--cfg", "nope"), "--cfg"),
+    (("--cfg", "job", "seeed=3"), "did you mean seed?"),
+    (("--cfg", "job", "--multirun"), "cannot be given together"),
+    (("--resolve",), "--resolve"),
+    (("--config-dir", "x"), "--config-dir"),
+    (("run=latest",), "run is not read by task=train"),
+    (("digit=3",), "digit"),
+    ((f"task={TASK}",), "run=latest"),
+    ((f"task={TASK}", "run="), "run=latest"),
+    ((f"task={TASK}", "run=no/such/run"), "no/such/run"),
+    ((f"task={TASK}", "run=/no such/run"), "/no such/run"),
+    ((f"task={TASK}", "run=/kein/Übungslauf (1)"), "Übungslauf (1)"),
+    ((*LOOK, "latent_dim=5"), "latent_dim is not read"),
+    ((*LOOK, "data=debug"), "data is not read"),
+    ((*LOOK, "task.nope=1"), "task.nope"),
+    ((*LOOK, "digit=12"), "digit must be an integer from 0 to 9, or null, got 12"),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), WRONG, ids=lambda value: repr(value))
+def test_a_mistake_is_named_in_one_line_and_leaves_nothing(
+    folder: Path, words: tuple[str, ...], named: str
+) -> None:
+    assert named in refusal(*words)
+    assert not list(folder.iterdir())
+
+
+def wrong_overrides(seed: int, count: int) -> Iterator[tuple[str, list[str]]]:
+    """Generated mistakes: a key that the line must name, and what is typed."""
+    draw = random.Random(seed)
+    base = config.composed([])
+    nested = [f"{group}.{key}" for group in knobs.GROUPS for key in base[group] if key[0] != "_"]
+    numbers = [name for name in knobs.KNOBS if name != "run"]
+    junk = [
+        "foo",
+        "",
+        "[1]",
+        "{a:1}",
+        "1e999",
+        "-1e3",
+        "true",
+        "é ü",
+        "'",
+        '"',
+        "(",
+        "[",
+        "1;2",
+        "0x",
+    ]
+    letters = "abcdefghijklmnopqrstuvwxyz_üß漢"
+    for _ in range(count):
+        kind = draw.randrange(7)
+        word = "".join(draw.choices(letters, k=draw.randint(1, 9)))
+        if kind == 0:
+            key = draw.choice(["", "+", "++", "~"]) + f"zz{word}"
+            yield f"zz{word}", [f"{key}={draw.choice(junk)}"]
+        elif kind == 1:
+            key = draw.choice(numbers)
+            yield key, [f"{key}={draw.choice(junk)}"]
+        elif kind == 2:
+            key = draw.choice(["seed", "epochs", "batch_size", "latent_dim"])
+            yield key, [f"{key}={draw.choice([-1, -(10**30), 0.5, 10**30 + 0.5])}"]
+        elif kind == 3:
+            group = draw.choice(config.all_groups())
+            yield group, [f"{group}={draw.choice(['', 'zz' + word, 'null', '[]', '3', '../x'])}"]
+        elif kind == 4:
+            key = f"{draw.choice(nested)}zz{word}"
+            yield key, [f"{draw.choice(['', '+', '++'])}{key}={draw.choice(junk)}"]
+        elif kind == 5:
+            path = "/".join(["zz " + word, *draw.choices(["..", "a b", "ü", "x'y"], k=2)])
+            yield "run", [f"task={TASK}", f"run={path}"]
+        else:
+            key = draw.choice(["latent_dim", "epochs", "batch_size", "lr"])
+            yield key, [*LOOK, f"{key}={draw.choice([1, 2, 64])}"]
+
+
+def test_generated_mistakes_are_each_named_in_one_line_and_leave_nothing(folder: Path) -> None:
+    for key, words in wrong_overrides(seed=0, count=80):
+        assert key in refusal(*words), words
+    assert not list(folder.iterdir())
+
+
+def test_a_refused_process_says_one_line_exits_with_two_and_leaves_nothing(folder: Path) -> None:
+    samples = [["epochs=0"], ["-m", "seed=0,foo"], *(w for _, w in wrong_overrides(1, 4))]
+    for words in samples:
+        done = start(folder, *words)
+        assert done.returncode == 2, words
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert not list(folder.iterdir())
+
+
+def test_a_wrong_config_is_refused_before_anything_heavy_is_imported(folder: Path) -> None:
+    code = (
+        "import sys; from vae_exp.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "heavy = {'torch', 'pytorch_lightning', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else code)"
+    )
+    for words in (["nope=1"], ["data.train_size=abc"], ["+trainer.nope=1"], [*LOOK, "lr=1"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 2, done.stderr
+
+
+def test_help_tells_every_knob_and_group_in_eighty_columns(folder: Path) -> None:
+    done = start(folder, "--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert not list(folder.iterdir())
+    assert done.stdout.isascii()
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for name, declared in knobs.KNOBS.items():
+        [line] = [line for line in done.stdout.splitlines() if line.strip().startswith(f"{name}=")]
+        assert declared.metadata["help"] in line
+        assert knobs.limits(name) in line
+    for group in config.all_groups():
+        for choice in config.choices(group):
+            assert choice in done.stdout
+    assert done.stdout.count("python -m vae_exp") >= 3
+
+
+def test_cfg_job_shows_the_config_and_makes_no_folder(folder: Path) -> None:
+    done = start(folder, "--cfg", "job", "seed=0", "latent_dim=7")
+    assert done.returncode == 0
+    assert "seed: 0\n" in done.stdout
+    assert "latent_dim: 7\n" in done.stdout
+    assert "latent_dim: ${latent_dim}\n" in done.stdout
+    assert not list(folder.iterdir())
+
+
+def test_twenty_processes_that_start_together_get_twenty_folders(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from vae_exp.__main__ import claim\n"
+        "print('ready', flush=True); sys.stdin.readline(); print(claim(Path('outputs/day/time')))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(20)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    claimed = [process.communicate("go\n")[0].strip() for process in processes]
+    assert len(set(claimed)) == 20
+    assert {str(path.relative_to(folder)) for path in (folder / "outputs/day").iterdir()} == set(
+        claimed
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
+    (folder / "outputs").write_text("a file")
+    with pytest.raises(UserError, match="outputs"):
+        cli.claim(Path("outputs/day/time"))
+    with pytest.raises(UserError, match="outputs"):
+        cli.claim(Path("outputs/time"))
+
+
+def test_flags_may_stand_between_overrides(folder: Path) -> None:
+    args = cli._arguments(["seed=1", "-m", "latent_dim=1,2"])
+    assert args.multirun
+    assert args.overrides == ["seed=1", "latent_dim=1,2"]

@@ -1,0 +1,100 @@
+"""The typed root of the config: the knobs that people turn, and the groups that read them.
+
+Each knob is one line of `Config`: its check, its error and its line of `--help` come from there.
+"""
+
+import math
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from vae_exp.errors import UserError
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of `Config` with its meaning and its range."""
+    limits = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass
+class Config:
+    """What can be given as `key=value`: the knobs, then the groups, whose files lie in `conf/`."""
+
+    seed: int = knob(0, "start of every random number", minimum=0, maximum=2**32 - 1)
+    epochs: int = knob(100, "passes over the training images", minimum=1)
+    batch_size: int = knob(200, "images a step", minimum=1)
+    lr: float = knob(3e-3, "learning rate; under a schedule, its peak", above=0)
+    latent_dim: int = knob(2, "dimensions of z", minimum=1)
+    run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
+    digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
+    index: int | None = knob(None, "which image to look at", minimum=0)
+
+    data: Any = MISSING
+    model: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    trainer: Any = MISSING
+    task: Any = MISSING
+
+
+KNOBS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if "help" in f.metadata}
+GROUPS = [f.name for f in fields(Config) if f.name not in KNOBS]
+_TYPES = typing.get_type_hints(Config)
+_NAMES: dict[Any, str] = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+
+
+def limits(name: str) -> str:
+    """A knob's range, such as `>= 1` or `from 0 to 9`; empty where every value is allowed."""
+    meta = KNOBS[name].metadata
+    if meta["choices"]:
+        return "one of " + ", ".join(meta["choices"])
+    low, high = meta["minimum"], meta["maximum"]
+    if low is not None and high is not None:
+        return f"from {low} to {high}"
+    parts = ((">=", low), (">", meta["above"]), ("<=", high))
+    return " and ".join(f"{sign} {limit}" for sign, limit in parts if limit is not None)
+
+
+def expected(name: str) -> str:
+    """What a knob accepts, in words: its type and its range."""
+    kinds = typing.get_args(_TYPES[name]) or (_TYPES[name],)
+    words = [_NAMES.get(kind, "a list") for kind in kinds if kind is not types.NoneType]
+    text = " ".join([*words, limits(name)]).strip()
+    return f"{text}, or null" if types.NoneType in kinds else text
+
+
+def check_knob(name: str, value: Any) -> None:
+    """Hold a value of the right type against its knob's range; raises UserError."""
+    if value is None:
+        return
+    meta = KNOBS[name].metadata
+    low, above, high = meta["minimum"], meta["above"], meta["maximum"]
+    if (
+        (isinstance(value, float) and not math.isfinite(value))
+        or (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (high is not None and value > high)
+        or (meta["choices"] and value not in meta["choices"])
+    ):
+        raise UserError(f"{name} must be {expected(name)}, got {value!r}")
+
+
+def help_lines() -> Iterator[str]:
+    """A line for each knob: name and default, meaning, range."""
+    for name, declared in KNOBS.items():
+        default = "" if declared.default is None else declared.default
+        allowed = f" ({limits(name)})" if limits(name) else ""
+        yield f"  {f'{name}={default}':<24} {declared.metadata['help']}{allowed}"
