@@ -1,0 +1,49 @@
+"""What training maximises: a bound on log p(x), per image and with its terms."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vae_exp import bounds
+from vae_exp.errors import UserError
+from vae_exp.model import VAE, Terms
+from vae_exp.networks import check_positive
+
+
+class ELBO:
+    """E_q log p(x | z) − KL(q(z | x) ‖ p(z)) with ``samples`` reparameterised z an image.
+
+    The KL is in closed form, or by Monte Carlo over the same z.
+    """
+
+    def __init__(
+        self, samples: int = 1, kl: Literal["closed_form", "monte_carlo"] = "closed_form"
+    ):
+        check_positive("objective.samples", samples)
+        if kl not in ("closed_form", "monte_carlo"):
+            raise UserError(f"objective.kl must be closed_form or monte_carlo, got {kl!r}")
+        self.samples = samples
+        self.kl: Literal["closed_form", "monte_carlo"] = kl
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
+        """x [B, D], noise [S, B, Z] -> terms [B]."""
+        return model.elbo_terms(x, noise, self.kl)
+
+
+class IWAE:
+    """log (1/S) Σ_s p(x, z_s) / q(z_s | x) (Burda et al. 2016, arXiv:1509.00519)."""
+
+    def __init__(self, samples: int = 50):
+        check_positive("objective.samples", samples)
+        self.samples = samples
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
+        """x [B, D], noise [S, B, Z] -> terms [B]; log likelihood and KL are those of the ELBO."""
+        q = model.posterior(x)
+        z = q.sample(noise)
+        log_p_x_given_z = model.log_likelihood(x, z)
+        kl_q_p = q.log_density(z) - model.log_prior(z)
+        with torch.no_grad():
+            log_likelihood, kl = log_p_x_given_z.mean(0), q.kl_to_prior()
+        return Terms(bounds.iwae(log_p_x_given_z - kl_q_p), log_likelihood, kl)

@@ -1,0 +1,146 @@
+"""Gaussian families for q(z). A q is a batch of densities: it samples itself and scores z."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from vae_exp.densities import (
+    LOG_2PI,
+    factorized_gaussian_log_density,
+    gaussian_kl_to_standard,
+    sample_diag_gaussian,
+    standard_gaussian_log_density,
+)
+
+
+class Posterior(Protocol):
+    """What inference asks of a q(z) over a batch [B] of images, or any leading axes."""
+
+    mean: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised z from standard Gaussian ``noise``: [S, B, Z] -> [S, B, Z]."""
+        ...
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """log q(z): [S, B, Z] -> [S, B] in nats."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """−E_q log q: [B] in nats."""
+        ...
+
+    def scale(self) -> Tensor:
+        """Lower-triangular L with covariance L Lᵀ: [B, Z, Z]."""
+        ...
+
+    def variational_parameters(self) -> list[Tensor]:
+        """The tensors that fitting moves."""
+        ...
+
+    def with_parameters(self, parameters: list[Tensor]) -> Self:
+        """The same family at other parameters, in the order of ``variational_parameters``."""
+        ...
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """q(z) = N(mean, diag exp(2 log_std)); mean and log_std [B, Z]."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """z = mean + σ ε."""
+        return sample_diag_gaussian(self.mean, self.log_std, noise=noise)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """log q(z), summed over dimensions."""
+        return factorized_gaussian_log_density(self.mean, self.log_std, z)
+
+    def entropy(self) -> Tensor:
+        """½ Z (1 + log 2π) + Σ_i log σ_i."""
+        return gaussian_entropy(self.log_std)
+
+    def kl_to_prior(self) -> Tensor:
+        """KL(q ‖ N(0, I)) in closed form: [B]."""
+        return gaussian_kl_to_standard(self.mean, self.log_std).sum(-1)
+
+    def scale(self) -> Tensor:
+        """diag σ."""
+        return torch.diag_embed(torch.exp(self.log_std))
+
+    def variational_parameters(self) -> list[Tensor]:
+        """mean, log_std."""
+        return [self.mean, self.log_std]
+
+    def with_parameters(self, parameters: list[Tensor]) -> "DiagonalGaussian":
+        """A diagonal Gaussian at (mean, log_std)."""
+        mean, log_std = parameters
+        return DiagonalGaussian(mean, log_std)
+
+
+@dataclass(frozen=True)
+class FullGaussian:
+    """q(z) = N(mean, L Lᵀ) with L = diag(exp(log_std)) (I + tril(lower, −1)).
+
+    log |L| = Σ log_std, so the diagonal family is the case lower = 0. lower is [B, Z, Z], of
+    which only the part below the diagonal is read.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+    lower: Tensor
+
+    @classmethod
+    def from_diagonal(cls, q: DiagonalGaussian) -> "FullGaussian":
+        """The same density, in the family that can also tilt."""
+        dims = q.mean.shape[-1]
+        return cls(q.mean, q.log_std, q.mean.new_zeros(*q.mean.shape, dims))
+
+    @classmethod
+    def from_moments(cls, mean: Tensor, covariance: Tensor) -> "FullGaussian":
+        """The Gaussian with a given mean [B, Z] and covariance [B, Z, Z]."""
+        scale = torch.linalg.cholesky(covariance)
+        std = scale.diagonal(dim1=-2, dim2=-1)
+        return cls(mean, std.log(), scale / std[..., None])
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """z = mean + L ε."""
+        return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """log N(L⁻¹ (z − mean); 0, I) − Σ log_std."""
+        centred = (z - self.mean).movedim(0, -1)  # [B, Z, S]
+        noise = torch.linalg.solve_triangular(self.scale(), centred, upper=False).movedim(-1, 0)
+        return standard_gaussian_log_density(noise) - self.log_std.sum(-1)
+
+    def entropy(self) -> Tensor:
+        """½ Z (1 + log 2π) + Σ_i log L_ii."""
+        return gaussian_entropy(self.log_std)
+
+    def kl_to_prior(self) -> Tensor:
+        """KL(q ‖ N(0, I)) = ½ (‖L‖² + ‖mean‖² − Z) − Σ log L_ii: [B]."""
+        square = self.scale().square().sum((-2, -1)) + self.mean.square().sum(-1)
+        return 0.5 * (square - self.mean.shape[-1]) - self.log_std.sum(-1)
+
+    def scale(self) -> Tensor:
+        """L."""
+        unit = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device)
+        return torch.exp(self.log_std)[..., None] * (unit + torch.tril(self.lower, -1))
+
+    def variational_parameters(self) -> list[Tensor]:
+        """mean, log_std, lower."""
+        return [self.mean, self.log_std, self.lower]
+
+    def with_parameters(self, parameters: list[Tensor]) -> "FullGaussian":
+        """A full-covariance Gaussian at (mean, log_std, lower)."""
+        mean, log_std, lower = parameters
+        return FullGaussian(mean, log_std, lower)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Entropy of a Gaussian whose Cholesky factor has diagonal exp(log_std): [.., Z] -> [..]."""
+    return log_std.sum(-1) + 0.5 * log_std.shape[-1] * (1 + LOG_2PI)
