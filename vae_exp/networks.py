@@ -58,7 +58,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """z [.., Z] -> logits [.., D], or only those of the ``pixels`` [d] asked for: [.., d]."""
-        weight, bias = self.logits.weight, self.logits.bias
+        weight: Tensor = self.logits.weight
+        bias: Tensor = self.logits.bias
         if pixels is not None:
             weight, bias = weight[pixels], bias[pixels]
         return F.linear(self.features(z), weight, bias)

@@ -1,0 +1,1 @@
+"""One module per question put to a trained model: a model and data in, figures and numbers out."""
