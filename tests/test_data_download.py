@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vae_exp.data import load_splits
 from vae_exp.data.mnist import FILES, MnistFile, MnistUnavailable, load_mnist, obtain
 from vae_exp.errors import UserError
 
@@ -73,6 +74,9 @@ class Mirror(BaseHTTPRequestHandler):
             kept = {"drop": len(PACKED) // 2, "long": len(PACKED), "short": len(PACKED)}[how]
             claimed = {"drop": len(PACKED), "long": 2 * len(PACKED), "short": 5000}[how]
             self._send(PACKED[:kept], claimed)
+        elif how == "real":
+            body = (self.server.real / self.path.split("/")[2]).read_bytes()
+            self._send(body, len(body))
         elif how == "nonsense":
             self._send(PACKED, "many")
         else:
@@ -97,6 +101,7 @@ class Server(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.closing = threading.Event()
         self.starters: threading.Barrier | None = None
+        self.real = Path()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that gives up is what some of these tests are about."""
@@ -246,13 +251,14 @@ def read_only(folder: Path) -> Iterator[None]:
     before = Path.cwd()
     folder.chmod(0o555)
     os.chdir(folder)  # nobody may enter the folders above it
-    users = os.getresuid()
-    if os.geteuid() == 0:
+    root = os.geteuid() == 0
+    if root:
         os.setresuid(65534, 65534, 0)
     try:
         yield
     finally:
-        os.setresuid(*users)
+        if root:
+            os.setresuid(0, 0, 0)
         os.chdir(before)
         folder.chmod(0o755)
 
@@ -288,6 +294,7 @@ def test_a_fetched_file_can_be_read_by_whom_the_umask_allows(tmp_path: Path, ser
 PROCESS = """
 import hashlib, sys
 from pathlib import Path
+from vae_exp.data import load_splits
 from vae_exp.data.mnist import MnistFile, obtain
 root, mirror, name, sha256 = sys.argv[1:]
 file = MnistFile(name, (100, 28, 28), sha256)
@@ -336,6 +343,18 @@ def test_a_damaged_file_is_named_even_where_another_is_missing(tmp_path: Path):
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not an idx file") as refusal:
         load_mnist(tmp_path, "test", mirrors=[])
     assert not isinstance(refusal.value, MnistUnavailable)
+
+
+def test_auto_fetches_the_files_that_the_protocol_needs_and_is_mnist(
+    tmp_path: Path, server: Server, mnist: Path, caplog: pytest.LogCaptureFixture
+):
+    server.real = mnist
+    splits = load_splits(source="auto", root=tmp_path, mirrors=server.mirrors("403", "real"))
+    assert (splits.source, splits.notice) == ("mnist", None)
+    assert contents(tmp_path) == {f"{file.name}.gz" for file in FILES["training"]}
+    assert len(server.asked) == 4
+    assert load_splits(source="mnist", root=tmp_path, mirrors=[]).test.sha256 == splits.test.sha256
+    assert not caplog.records
 
 
 def test_real_mnist_is_what_everybody_calls_mnist(mnist: Path):

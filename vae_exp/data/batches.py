@@ -77,6 +77,11 @@ class EpochBatches:
         """Where Lightning looks for `set_epoch`."""
         return self
 
+    @property
+    def batch_sampler(self) -> None:
+        """Lightning asks for it wherever there is a sampler."""
+        return
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next, from its first unless it is under way."""
         if epoch != self._epoch:

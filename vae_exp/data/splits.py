@@ -242,20 +242,24 @@ def _cut_mnist(
 
 def _cut_digits(sizes: dict[str, int]) -> tuple[dict[str, _Images], str | None]:
     """The bundled digits in the assignment's order, and a notice where there are too few."""
-    wanted, notice = sum(sizes.values()), None
-    if wanted > digits.COUNT:
-        names = sorted(sizes, key=lambda name: sizes[name])
-        fitted, left = {}, digits.COUNT
-        for name in names[:-1]:
-            fitted[name] = max(1, sizes[name] * digits.COUNT // wanted)
-            left -= fitted[name]
-        fitted[names[-1]] = min(left, sizes[names[-1]] * digits.COUNT // wanted)
-        sizes = {name: fitted[name] for name in sizes}
+    fitted, notice = fit_sizes(sizes, digits.COUNT), None
+    if fitted != sizes:
         notice = (
-            f"{wanted:,} images were asked for and there are {digits.COUNT:,}: sizes cut to "
-            + ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+            f"{sum(sizes.values()):,} images were asked for and there are {digits.COUNT:,}: sizes "
+            f"cut to {', '.join(f'{name} {size:,}' for name, size in fitted.items())}"
         )
-    return _consecutive(digits.load_digits(), sizes, "bundled digits"), notice
+    return _consecutive(digits.load_digits(), fitted, "bundled digits"), notice
+
+
+def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
+    """`sizes` where they fit into `available`, else cut in proportion, each at least 1."""
+    wanted, left, fitted = sum(sizes.values()), available, dict(sizes)
+    if wanted <= available:
+        return fitted
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        fitted[name] = min(left, max(1, sizes[name] * available // wanted))
+        left -= fitted[name]
+    return fitted
 
 
 def _consecutive(arrays: _Arrays, sizes: dict[str, int], what: str) -> dict[str, _Images]:

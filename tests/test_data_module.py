@@ -1,0 +1,162 @@
+"""Lightning gets the splits, the right epoch's order, and the right batch after a resume."""
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from vae_exp.data import DigitsDataModule
+from vae_exp.errors import UserError
+
+CONF = Path(__file__).resolve().parents[1] / "conf" / "data"
+EPOCHS = 3
+
+
+def small(binarization: str = "dynamic") -> DigitsDataModule:
+    return DigitsDataModule(
+        source="digits",
+        train_size=20,
+        validation_size=6,
+        test_size=7,
+        binarization=binarization,
+        batch_size=8,
+        seed=3,
+    )
+
+
+class Recorder(pl.LightningModule):
+    """Learns next to nothing and remembers each training batch with its epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(784))
+        self.seen: list[tuple[int, bytes]] = []
+        self.validated: list[Tensor] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.seen.append((self.current_epoch, batch.to(torch.uint8).numpy().tobytes()))
+        return ((batch @ self.weight - 1) ** 2).mean()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.validated.append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+class SaveAll(pl.Callback):
+    """A checkpoint after each batch, each validation and each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.saved: list[tuple[Path, int]] = []
+
+    def save(self, trainer: pl.Trainer, module: Recorder, when: str) -> None:
+        path = self.folder / f"{len(self.saved)}-{when}.ckpt"
+        trainer.save_checkpoint(path)
+        self.saved.append((path, len(module.seen)))
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.save(trainer, module, "batch")
+
+    def on_validation_end(self, trainer, module) -> None:
+        if not trainer.sanity_checking:
+            self.save(trainer, module, "validation")
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        self.save(trainer, module, "epoch")
+
+
+def trainer(folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_training_resumed_from_any_checkpoint_sees_the_batches_it_would_have_seen(tmp_path: Path):
+    whole, saver = Recorder(), SaveAll(tmp_path)
+    trainer(tmp_path, saver).fit(whole, datamodule=small())
+    assert [epoch for epoch, _ in whole.seen] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert len({batch for _, batch in whole.seen}) == 9
+    assert len(saver.saved) == EPOCHS * (3 + 1 + 1)
+    for path, taken in saver.saved:
+        resumed = Recorder()
+        trainer(tmp_path).fit(resumed, datamodule=small(), ckpt_path=path, weights_only=True)
+        assert resumed.seen == whole.seen[taken:], path.name
+        assert torch.equal(resumed.weight, whole.weight), path.name
+
+
+@pytest.mark.parametrize("binarization", ["threshold", "dynamic"])
+def test_validation_and_test_are_served_whole_in_order_and_always_the_same(
+    tmp_path: Path, binarization: str
+):
+    data, model = small(binarization), Recorder()
+    trainer(tmp_path).fit(model, datamodule=data)
+    every_time = torch.cat(model.validated).view(-1, 6, 784)
+    assert len(every_time) == EPOCHS + 1  # and the sanity check
+    assert (every_time == data.splits.validation.images).all()
+    for _ in range(2):
+        assert torch.equal(torch.cat(list(data.test_dataloader())), data.splits.test.images)
+
+
+def test_the_epochs_order_is_the_one_asked_of_the_loader_by_hand(tmp_path: Path):
+    data, model = small("threshold"), Recorder()
+    trainer(tmp_path).fit(model, datamodule=data)
+    batches = data.train_dataloader()
+    by_hand = []
+    for epoch in range(EPOCHS):
+        batches.set_epoch(epoch)
+        by_hand += [(epoch, batch.to(torch.uint8).numpy().tobytes()) for batch in batches]
+    assert model.seen == by_hand
+
+
+def test_the_splits_are_loaded_once_and_not_by_the_constructor():
+    data = small()
+    with pytest.raises(RuntimeError, match=r"call setup\(\)"):
+        data.splits  # noqa: B018
+    data.setup("fit")
+    splits = data.splits
+    data.setup("test")
+    assert data.splits is splits
+
+
+def test_a_setting_out_of_range_is_refused_before_any_file_is_looked_for(tmp_path: Path):
+    root = tmp_path / "none"
+    with pytest.raises(UserError, match=r"data\.train_size must be a positive integer, got 0"):
+        DigitsDataModule(root=root, train_size=0)
+    with pytest.raises(UserError, match=r"data\.source must be one of auto, mnist, digits"):
+        DigitsDataModule(root=root, source="mnits")
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "sizes"),
+    [
+        ("full", "assignment", (10_000, 2_000, 10_000)),
+        ("debug", "assignment", (100, 100, 100)),
+        ("mnist60k", "standard", (55_000, 5_000, 10_000)),
+    ],
+)
+def test_each_data_config_builds_the_module_that_it_describes(
+    name: str, protocol: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("VAE_EXP_DATA", "/some/where")
+    root = OmegaConf.create({"seed": 0, "batch_size": 50})
+    root.data = OmegaConf.load(CONF / f"{name}.yaml")
+    data = instantiate(root.data)
+    assert isinstance(data, DigitsDataModule)
+    assert (data.train_size, data.validation_size, data.test_size) == sizes
+    assert (data.protocol, data.source, data.binarization) == (protocol, "auto", "threshold")
+    assert (data.seed, data.batch_size, data.root) == (0, 50, Path("/some/where"))
