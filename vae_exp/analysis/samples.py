@@ -1,0 +1,49 @@
+"""What does the model generate? Images from z of the prior."""
+
+import torch
+
+from vae_exp import figures
+from vae_exp.analysis.base import Findings
+from vae_exp.data import Splits
+from vae_exp.densities import sample_bernoulli
+from vae_exp.model import VAE
+from vae_exp.networks import check_positive
+from vae_exp.seeding import generator
+
+
+class Samples:
+    """Columns z ~ N(0, I): the Bernoulli means sigmoid(decoder(z)) above, x ~ p(x | z) below.
+
+    Raises UserError where `columns` is not a positive integer.
+    """
+
+    name = "samples"
+
+    def __init__(self, *, columns: int = 10) -> None:
+        check_positive("columns", columns)
+        self.columns = columns
+
+    def unsuited(self, model: VAE) -> str | None:
+        """None: every model can be sampled."""
+        return None
+
+    @torch.no_grad()
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        """One figure of 2 rows; the stream is (`seed`, "samples")."""
+        draws = generator(seed, self.name)
+        z = torch.randn(self.columns, model.latent_dim, generator=draws)  # [C, Z]
+        logits = model.decoder(z.to(model.device)).cpu()  # [C, D]
+        rows = torch.stack([torch.sigmoid(logits), sample_bernoulli(logits, generator=draws)])
+        fig = figures.image_grid(
+            rows,
+            row_labels=("means of p(x | z)", "x ~ p(x | z)"),
+            title="Samples from the model: each column its own z ~ N(0, I)",
+        )
+        figures.caption(
+            fig,
+            splits.caption,
+            f"trained on {len(splits.train):,} images ({splits.train.origin})",
+            f"latent dimension {model.latent_dim}",
+            f"seed {seed}",
+        )
+        return Findings(figures={self.name: fig})

@@ -1,0 +1,110 @@
+"""Where does the encoder put each class? Its means in the latent plane."""
+
+from dataclasses import dataclass
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from vae_exp import figures
+from vae_exp.analysis.base import Findings
+from vae_exp.data import Splits
+from vae_exp.model import VAE
+from vae_exp.seeding import generator
+
+_BLOCK = 2_000
+_JITTER = 0.35
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Latent means seen along two orthonormal directions; `explained` is each one's share."""
+
+    points: Tensor  # [N, 2]
+    directions: Tensor  # [2, Z]
+    explained: Tensor  # [2]
+
+
+def encoder_means(model: VAE, binary: Tensor) -> Tensor:
+    """The mean of q(z | x) for every image: [N, D] uint8 -> [N, Z], block by block."""
+    blocks = [
+        model.posterior(block.to(model.device).float()).mean.cpu()
+        for block in torch.split(binary, _BLOCK)
+    ]
+    return torch.cat(blocks)
+
+
+def principal_plane(z: Tensor) -> Plane:
+    """The two orthonormal directions along which z [N, Z], Z ≥ 2, varies most.
+
+    Points are z itself in those directions, not z − mean: the origin stays, so the standard
+    Gaussian is standard in the plane too. Signs are fixed by the largest component.
+    """
+    centred = (z - z.mean(0)).double()
+    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(z))  # ascending
+    directions = vectors.flip(1).T[:2]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    directions = directions * torch.where(largest < 0, -1.0, 1.0)
+    explained = variances.flip(0)[:2] / variances.sum().clamp_min(1e-30)
+    return Plane(z.double() @ directions.T, directions, explained)
+
+
+class Scatter:
+    """The encoder's mean of every training image, coloured by class, over the prior's circles.
+
+    For more than two latent dimensions their first two principal components, for one a strip.
+    """
+
+    name = "scatter"
+
+    def unsuited(self, model: VAE) -> str | None:
+        """None: every latent space is drawn in a plane or in a strip."""
+        return None
+
+    @torch.no_grad()
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        """One figure; `seed` only spreads the strip of a single latent dimension."""
+        z, labels = encoder_means(model, splits.train.binary), splits.train.labels
+        fig = figures.figure(7.0, 6.4)
+        ax = fig.add_subplot()
+        title = "Means of q(z | x) of the training images"
+        numbers: dict[str, list[float]] = {}
+        if model.latent_dim == 1:
+            _strip(ax, z[:, 0], labels, seed)
+        elif model.latent_dim == 2:
+            _plane(ax, z, labels)
+        else:
+            plane = principal_plane(z)
+            _plane(ax, plane.points, labels)
+            first, second = (f"{100 * share:.0f} %" for share in plane.explained.tolist())
+            ax.set_xlabel(f"first principal component ({first} of the variance)")
+            ax.set_ylabel(f"second principal component ({second} of the variance)")
+            title += f": first two principal components of {model.latent_dim} dimensions"
+            numbers = {"explained_variance": plane.explained.tolist()}
+        fig.suptitle(title, fontsize=10)
+        figures.caption(
+            fig,
+            splits.caption,
+            f"{len(splits.train):,} training images ({splits.train.origin})",
+            f"latent dimension {model.latent_dim}",
+            "dashed: 1, 2, 3 σ of the prior",
+        )
+        return Findings(figures={self.name: fig}, numbers=numbers)
+
+
+def _plane(ax: Axes, points: Tensor, labels: Tensor) -> None:
+    figures.latent_axes(ax, reach=max(3.3, 1.05 * float(points.abs().max())))
+    figures.latent_scatter(ax, points, labels)
+
+
+def _strip(ax: Axes, z: Tensor, labels: Tensor, seed: int) -> None:
+    jitter = torch.rand(len(z), generator=generator(seed, Scatter.name)) - 0.5
+    heights = labels + 2 * _JITTER * jitter
+    figures.latent_scatter(ax, torch.stack([z, heights], 1), labels, name_classes=False)
+    reach = max(3.3, 1.05 * float(z.abs().max()))
+    for sigma in (-3, -2, -1, 1, 2, 3):
+        ax.axvline(sigma, color="0.3", linewidth=0.8, linestyle="--")
+    ax.set_xlim(-reach, reach)
+    ax.set_yticks(sorted(set(labels.tolist())))
+    ax.set_xlabel("$z$")
+    ax.set_ylabel("class")
