@@ -4,6 +4,7 @@ Nothing here knows a model or a file, and nothing touches pyplot's global state.
 as ink: 0 is white paper, 1 is black, whatever the range of the values drawn together.
 """
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -46,6 +47,13 @@ def figure(width: float, height: float) -> Figure:
     drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
 
 
 def caption(fig: Figure, *parts: str) -> None:

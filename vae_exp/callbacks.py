@@ -1,0 +1,114 @@
+"""What happens beside training: a bar or a line an epoch, checkpoints, pictures."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vae_exp.analysis.base import Analysis
+from vae_exp.data import DigitsDataModule
+from vae_exp.training import VAEModule
+
+
+class QuietTensorBoard(TensorBoardLogger):
+    """Event files in the run's own folder, without Lightning's hparams.yaml and hp_metric."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+
+    def save(self) -> None:
+        """Write out what is pending."""
+        self.experiment.flush()
+
+
+class EpochProgress(pl.Callback):
+    """A bar over all steps with the bounds on a terminal; elsewhere at most ten lines a run."""
+
+    def __init__(self, epochs: int, console: Console | None = None):
+        self.epochs = epochs
+        self.console = console or Console(file=sys.stdout)
+        self.every = max(1, epochs // 10)
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar, from where a resumed run goes on."""
+        if not self.console.is_terminal:
+            return
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            expand=True,
+        )
+        total = int(trainer.estimated_stepping_batches)
+        self.task = self.bar.add_task("training", total=total, completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell the bounds of this epoch."""
+        epoch = trainer.current_epoch + 1
+        bounds = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        text = f"epoch {epoch}/{self.epochs}  ELBO train {bounds['train/elbo']:.2f}"
+        if "val/elbo" in bounds:
+            text += f", validation {bounds['val/elbo']:.2f}"
+        if self.bar is not None:
+            self.bar.update(self.task, description=text)
+        elif not self.console.is_terminal and (epoch % self.every == 0 or epoch == self.epochs):
+            self.console.print(text, highlight=False)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Put the terminal back, also after an exception."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class FiguresDuringTraining(pl.Callback):
+    """Puts analyses to the model every few epochs; TensorBoard gets a slider over epochs."""
+
+    def __init__(self, analyses: Mapping[str, Analysis], every: int):
+        self.analyses = analyses
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, where it is this epoch's turn."""
+        if self.every == 0 or (trainer.current_epoch + 1) % self.every:
+            return
+        assert isinstance(pl_module, VAEModule)
+        data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        for analysis in self.analyses.values():
+            if analysis.unsuited(pl_module.model) is None:
+                findings = analysis(pl_module.model, data.splits, pl_module.seed)
+                for name, figure in findings.figures.items():
+                    add_figure(trainer.logger, name, figure, trainer.current_epoch + 1)
+
+
+def add_figure(logger: Any, name: str, figure: Any, step: int) -> None:
+    """Show a figure in TensorBoard."""
+    logger.experiment.add_figure(f"figures/{name}", figure, step, close=False)
+
+
+def checkpoints(folder: Path) -> ModelCheckpoint:
+    """best.ckpt by val/elbo, and last.ckpt at the end of every epoch."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename="best",
+        monitor="val/elbo",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )

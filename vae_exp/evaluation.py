@@ -1,0 +1,68 @@
+"""A model and data in, numbers with standard errors out."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_exp.data import batch_x
+from vae_exp.model import VAE, Terms
+from vae_exp.seeding import generator
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images and its standard error, in nats per image."""
+
+    mean: float
+    stderr: float
+    images: int
+    estimator: str
+    samples: int | None = None
+    seed: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For metrics.json."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.stderr:.2f}"
+
+
+def estimate(
+    values: Tensor, estimator: str, *, samples: int | None = None, seed: int | None = None
+) -> Estimate:
+    """The mean of values [N] and its standard error over images, s / √N."""
+    spread = values.double().std().item() if len(values) > 1 else math.nan
+    return Estimate(
+        values.double().mean().item(),
+        spread / math.sqrt(len(values)),
+        len(values),
+        estimator,
+        samples,
+        seed,
+    )
+
+
+@torch.no_grad()
+def elbo_terms(
+    model: VAE, images: Tensor, *, samples: int = 1, seed: int = 0, batch_size: int = 1000
+) -> Terms:
+    """The ELBO of every image with its two terms, the KL in closed form.
+
+    images [N, D] -> terms [N], estimated from ``samples`` z an image. The noise of an image
+    depends on its place and on ``seed``, not on ``batch_size``.
+    """
+    draws = generator(seed, "elbo")
+    batches = []
+    for x in batch_x(images, batch_size):
+        noise = torch.randn(len(x), samples, model.latent_dim, generator=draws)
+        terms = model.elbo_terms(x.to(model.device), noise.to(model.device).transpose(0, 1))
+        batches.append(terms)
+    return Terms(
+        torch.cat([t.bound for t in batches]),
+        torch.cat([t.log_likelihood for t in batches]),
+        torch.cat([t.kl for t in batches]),
+    )

@@ -1,0 +1,198 @@
+"""What a command does: train a model, or put one question to a finished run."""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from vae_exp import evaluation, runs
+from vae_exp.analysis.base import Analysis, Findings
+from vae_exp.building import build
+from vae_exp.callbacks import (
+    EpochProgress,
+    FiguresDuringTraining,
+    QuietTensorBoard,
+    add_figure,
+    checkpoints,
+)
+from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.errors import UserError
+from vae_exp.figures import png
+from vae_exp.model import VAE
+from vae_exp.networks import check_positive
+from vae_exp.seeding import stream_seed
+from vae_exp.training import Hardware, VAEModule
+
+
+def execute(cfg: DictConfig) -> float | None:
+    """Run the config's task; training returns the best val/elbo, for searches over settings."""
+    task = build(cfg.task)
+    if isinstance(task, Train):
+        return task(cfg)
+    look(task, cfg)
+    return None
+
+
+def look(analysis: Analysis, cfg: DictConfig) -> None:
+    """Put one analysis to a finished run and keep what it finds in the run's folder."""
+    console = Console()
+    run = runs.load(cfg.run)
+    reason = analysis.unsuited(run.model)
+    if reason is not None:
+        raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
+    data: DigitsDataModule = build(run.config.data)
+    data.setup()
+    findings = analysis(run.model, data.splits, cfg.seed)
+    keep(findings, analysis.name, cfg.seed, run.folder)
+    show(findings, run.folder, console)
+
+
+class Train:
+    """Train, report the test ELBO, save the weights, and put every analysis to the model."""
+
+    def __init__(self, epochs: int, analyses: Mapping[str, Analysis], figures_every: int = 0):
+        check_positive("epochs", epochs)
+        if figures_every < 0:
+            raise UserError(f"task.figures_every must be 0 or more, got {figures_every}")
+        self.epochs = epochs
+        self.analyses = analyses
+        self.figures_every = figures_every
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """Run the whole job in Hydra's folder; returns the best val/elbo."""
+        started = time.perf_counter()
+        console = Console()
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        data: DigitsDataModule = build(cfg.data)
+        data.setup()
+        logger = QuietTensorBoard(folder)
+        module, best = self.fit(cfg, data, logger, folder)
+        runs.save_weights(module.model, folder / runs.WEIGHTS)
+
+        metrics = {
+            "run": {
+                "seed": cfg.seed,
+                "epochs": self.epochs,
+                **runs.provenance(),
+            },
+            "data": describe_data(data.splits, data.splits.test),
+            "model": describe_model(module.model),
+            "validation": {"best_elbo": best},
+            "test": test_numbers(module.model, data.splits.test, cfg.seed),
+        }
+        metrics["run"]["wall_seconds"] = round(time.perf_counter() - started, 2)
+        runs.write_metrics(folder, metrics)
+        logger.experiment.add_scalar(
+            "test/elbo", metrics["test"]["elbo"]["mean"], module.global_step
+        )
+        for analysis in self.analyses.values():
+            if analysis.unsuited(module.model) is None:
+                findings = analysis(module.model, data.splits, cfg.seed)
+                keep(findings, analysis.name, cfg.seed, folder)
+                for name, figure in findings.figures.items():
+                    add_figure(logger, name, figure, self.epochs)
+        logger.save()
+        console.print(summary(metrics, data.splits, folder))
+        console.print(f"[bold]tensorboard --logdir[/] {folder.parent}", soft_wrap=True)
+        return best
+
+    def fit(
+        self, cfg: DictConfig, data: DigitsDataModule, logger: QuietTensorBoard, folder: Path
+    ) -> tuple[VAEModule, float]:
+        """Train a model from the config's seed; returns it with its best val/elbo."""
+        hush_lightning()
+        with torch.random.fork_rng():
+            torch.manual_seed(stream_seed(cfg.seed, "weights"))
+            model: VAE = build(cfg.model)
+        module = VAEModule(model, build(cfg.objective), build(cfg.optimizer), cfg.seed)
+        checkpoint = checkpoints(folder / runs.CHECKPOINTS)
+        callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoint]
+        if self.figures_every:
+            callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
+        hardware: Hardware = build(cfg.trainer)
+        trainer = hardware.trainer(self.epochs, folder, logger, callbacks)
+        trainer.fit(module, datamodule=data)
+        assert checkpoint.best_model_score is not None
+        return module, checkpoint.best_model_score.item()
+
+
+def hush_lightning() -> None:
+    """Leave the terminal to the progress of training: Lightning's tips are not for the user."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning.*", category=UserWarning)
+
+
+def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
+    """The test ELBO and its two terms over a whole split, with standard errors."""
+    terms = evaluation.elbo_terms(model.eval(), split.images, samples=1, seed=seed)
+    sampled = {"samples": 1, "seed": seed}
+    return {
+        "elbo": evaluation.estimate(terms.bound, "ELBO, KL in closed form", **sampled).as_dict(),
+        "kl": evaluation.estimate(terms.kl, "closed form").as_dict(),
+        "log_likelihood": evaluation.estimate(
+            terms.log_likelihood, "Monte Carlo", **sampled
+        ).as_dict(),
+    }
+
+
+def describe_data(splits: Splits, split: Split) -> dict[str, Any]:
+    """Which images a number is about."""
+    return {
+        "name": splits.source,
+        "split": split.name,
+        "images": len(split),
+        "origin": split.origin,
+        "binarization": splits.binarization,
+        "sha256": split.sha256,
+        "notice": splits.notice,
+    }
+
+
+def describe_model(model: VAE) -> dict[str, Any]:
+    """What a model is made of."""
+    return {
+        "latent_dim": model.latent_dim,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def keep(findings: Findings, name: str, seed: int, folder: Path) -> None:
+    """Save an analysis's figures and numbers in a run's folder."""
+    for figure_name, figure in findings.figures.items():
+        runs.write_atomically(folder / runs.FIGURES / f"{figure_name}.png", png(figure))
+    runs.add_findings(folder, name, {"seed": seed, **findings.numbers})
+
+
+def show(findings: Findings, folder: Path, console: Console) -> None:
+    """Print an analysis's tables and where its figures are."""
+    for table in findings.tables:
+        console.print(table)
+    for name in findings.figures:
+        console.print(str(folder / runs.FIGURES / f"{name}.png"), soft_wrap=True)
+
+
+def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
+    """The table at the end of a run."""
+    table = Table(title=f"test set: {len(splits.test):,} images, {splits.caption}")
+    table.add_column("nats per image")
+    table.add_column("mean", justify="right")
+    table.add_column("± standard error", justify="right")
+    for name, label in (
+        ("elbo", "ELBO"),
+        ("log_likelihood", "E[log p(x|z)]"),
+        ("kl", "KL(q(z|x) ‖ p(z))"),
+    ):
+        number = metrics["test"][name]
+        table.add_row(label, f"{number['mean']:.2f}", f"{number['stderr']:.2f}")
+    table.caption = str(folder)
+    return table

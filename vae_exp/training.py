@@ -1,0 +1,136 @@
+"""The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from vae_exp import bounds
+from vae_exp.errors import UserError
+from vae_exp.model import VAE, Terms
+from vae_exp.networks import check_positive
+from vae_exp.seeding import generator
+
+
+class Objective(Protocol):
+    """A bound on log p(x), per image."""
+
+    samples: int
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
+        """x [B, D], noise [S, B, Z] -> terms [B]."""
+        ...
+
+
+class OptimizerFactory(Protocol):
+    """An optimiser and its schedule for a run of a known length."""
+
+    def build(
+        self, parameters: Any, steps: int
+    ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """For these parameters and this many steps."""
+        ...
+
+
+class BoundMeter(nn.Module):
+    """Sums of a bound and its terms over the images seen, kept where the model is."""
+
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("sums", torch.zeros(4, dtype=torch.float64))
+
+    def add(self, terms: Terms) -> None:
+        """Count in a batch of terms [B]."""
+        parts = (terms.bound, terms.log_likelihood, terms.kl)
+        self.sums[:3] += torch.stack([part.detach().sum() for part in parts])
+        self.sums[3] += len(terms.bound)
+
+    def means(self) -> dict[str, Tensor]:
+        """The means per image of what was added, and a fresh start."""
+        elbo, log_likelihood, kl = self.sums[:3] / self.sums[3]
+        self.sums = torch.zeros_like(self.sums)
+        return {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl}
+
+
+class VAEModule(pl.LightningModule):
+    """Trains a VAE by a bound; the noise of step t is a function of (seed, t) alone."""
+
+    def __init__(self, model: VAE, objective: Objective, optimizer: OptimizerFactory, seed: int):
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.optimizer_factory = optimizer
+        self.seed = seed
+        self.train_meter = BoundMeter()
+        self.val_meter = BoundMeter()
+
+    def training_step(self, x: Tensor, batch_idx: int) -> Tensor:
+        """The loss of a batch [B, D]; the last of an epoch logs train/elbo over all of them."""
+        terms = self.objective(self.model, x, self.noise(len(x), "train", self.global_step))
+        self.train_meter.add(terms)
+        if self.trainer.is_last_batch:
+            elbo = self.train_meter.means()["elbo"].float()
+            self.log("train/elbo", elbo, on_step=False, on_epoch=True)
+        return bounds.loss(terms.bound)
+
+    def validation_step(self, x: Tensor, batch_idx: int) -> None:
+        """Add a batch's bound; the noise is the same in every epoch."""
+        self.val_meter.add(
+            self.objective(self.model, x, self.noise(len(x), "validation", batch_idx))
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """val/elbo, val/log_likelihood and val/kl, once an epoch."""
+        self.log_dict({f"val/{k}": v.float() for k, v in self.val_meter.means().items()})
+
+    def noise(self, batch: int, purpose: str, index: int) -> Tensor:
+        """ε of one batch: [S, B, Z], drawn from the stream (seed, purpose, index)."""
+        draws = generator(self.seed, purpose, index, device=self.device)
+        shape = (self.objective.samples, batch, self.model.latent_dim)
+        return torch.randn(shape, generator=draws, device=self.device)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser, and its schedule step by step."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, schedule = self.optimizer_factory.build(self.model.parameters(), steps)
+        if schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class Hardware:
+    """What a run trains on, as Lightning names it."""
+
+    def __init__(self, accelerator: str = "cpu", devices: int = 1):
+        if accelerator not in ("cpu", "gpu", "auto"):
+            raise UserError(f"trainer.accelerator must be cpu, gpu or auto, got {accelerator!r}")
+        check_positive("trainer.devices", devices)
+        self.accelerator = accelerator
+        self.devices = devices
+
+    def trainer(
+        self, epochs: int, folder: Path, logger: TensorBoardLogger, callbacks: list[pl.Callback]
+    ) -> pl.Trainer:
+        """A Trainer that does nothing per step but step."""
+        return pl.Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            max_epochs=epochs,
+            default_root_dir=folder,
+            logger=logger,
+            callbacks=callbacks,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
