@@ -107,6 +107,18 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("data@model=debug",), "data@model"),
     (("hydra.nope=1",), "hydra.nope"),
     (("+hydra.nope=1",), "hydra.nope"),
+    (("hydra=null",), "hydra"),
+    (("hydra.run.dir=null",), "hydra.run.dir"),
+    (("hydra.run.dir=${nope}",), "hydra.run.dir"),
+    (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
+    (("model=3",), "model must be one of"),
+    (("model.encoder=3",), "model.encoder"),
+    (("model.encoder.hidden=3",), "model.encoder.hidden must be"),
+    (("model.encoder={_target_:os.getcwd}",), "model.encoder"),
+    (("model._target_=vae_exp.model.Nope",), "model._target_"),
+    (("-m", "seed=interval(0,3)"), "INTERVAL_SWEEP"),
+    (("-m", "seed=glob(*)"), "no job"),
+    (("--config-name", "x"), "--config-name"),
     (("hydra/launcher=nope",), "hydra/launcher"),
     (("seed=1,2",), "add -m to sweep"),
     (("-m", "seed=1,foo"), "seed must be"),
@@ -121,7 +133,6 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("--resolve",), "--resolve"),
     (("--config-dir", "x"), "--config-dir"),
     (("run=latest",), "run is not read by task=train"),
-    (("digit=3",), "digit"),
     ((f"task={TASK}",), "run=latest"),
     ((f"task={TASK}", "run="), "run=latest"),
     ((f"task={TASK}", "run=no/such/run"), "no/such/run"),
@@ -280,6 +291,15 @@ def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
         cli.claim(Path("outputs/day/time"))
     with pytest.raises(UserError, match="outputs"):
         cli.claim(Path("outputs/time"))
+
+
+def test_a_sweep_is_split_into_the_jobs_that_run(folder: Path) -> None:
+    overrides = config.parse(["latent_dim=1,2", "data=glob(*)", "seed=range(0,2)", "lr=1e-2"])
+    cfg = config.composed([overrides[-1]])
+    jobs = [[override.input_line for override in job] for job in config.jobs(cfg, overrides)]
+    assert len(jobs) == 2 * len(config.choices("data")) * 2
+    assert ["latent_dim=1", "data=debug", "seed=0", "lr=0.01"] in jobs
+    assert not list(folder.iterdir())
 
 
 def test_flags_may_stand_between_overrides(folder: Path) -> None:

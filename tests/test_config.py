@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, knobs, signatures
+from vae_exp import config, knobs, signatures, source
 from vae_exp.errors import UserError
 
 CHOICES = [(group, name) for group in config.all_groups() for name in config.choices(group)]
@@ -86,15 +86,15 @@ def test_the_groups_read_the_knobs() -> None:
 
 @pytest.mark.parametrize("name", knobs.KNOBS)
 def test_a_knob_is_refused_just_outside_its_range_and_accepted_at_its_edge(name: str) -> None:
-    meta = knobs.KNOBS[name].metadata
-    for edge, outside in ((meta["minimum"], -1), (meta["maximum"], 1)):
+    limits = knobs.KNOBS[name].metadata["range"]
+    for edge, outside in ((limits.minimum, -1), (limits.maximum, 1)):
         if edge is not None:
             knobs.check_knob(name, edge)
             with pytest.raises(UserError, match=f"^{name} must be .*{edge}.* got {edge + outside}"):
                 knobs.check_knob(name, edge + outside)
-    if meta["above"] is not None:
+    if limits.above is not None:
         with pytest.raises(UserError, match=name):
-            knobs.check_knob(name, meta["above"])
+            knobs.check_knob(name, limits.above)
     for value in (float("nan"), float("inf")):
         with pytest.raises(UserError, match=name):
             knobs.check_knob(name, value)
@@ -147,6 +147,7 @@ def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")
 
 
+BUILT = {"_target_": "constructors.Component"}
 # Constructors as people write them, read here as text: nothing of this module is imported.
 CONSTRUCTORS = {
     "int": ([0, -3], [True, 1.5, "a", None, [1]]),
@@ -155,8 +156,9 @@ CONSTRUCTORS = {
     "str": (["a"], [1, None]),
     "str | Path | None": (["a", None], [1, [1]]),
     "int | None": ([1, None], ["a", 1.5]),
-    "Optional[int]": ([1, None], ["a"]),
-    "Union[int, str]": ([1, "a"], [1.5, None]),
+    "Positive": ([1, 7], [0, -1, 1.5, True]),
+    "Sequence[Positive]": ([[], [1, 7]], [[1, 0], 3]),
+    "Annotated[float, Range(above=0, below=1)]": ([0.5], [0, 1, "a", float("nan")]),
     "list[int]": ([[], [1, 2]], [1, ["a"], None]),
     "tuple[int, ...]": ([[1, 2]], [[1, "a"], 1]),
     "tuple[int, float]": ([[1, 2.5]], [[1], [1, 2, 3]]),
@@ -164,7 +166,12 @@ CONSTRUCTORS = {
     "Literal['a', 'b']": (["a"], ["c", 1]),
     "dict[str, int]": ([{"a": 1}], [1]),
     "'int | None'": ([1, None], ["a"]),
-    "Tensor": ([1, "a", {"_target_": "x"}], []),
+    "Any": ([1, "a", None], []),
+    "Alias": (["a", None], ["c", 1]),
+    "Component": ([BUILT], [1, "a", None, {"y": 1}]),
+    "outside.Component": ([BUILT], [1, "a", None]),
+    "Callable[..., int]": ([BUILT], [1, "a"]),
+    "Unheard": ([1, "a", None], []),
 }
 
 
@@ -172,21 +179,27 @@ CONSTRUCTORS = {
 def test_a_value_is_held_against_its_annotation(
     annotation: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"constructors_{abs(hash(annotation))}"
-    source = f"class Base:\n    def __init__(self, x: {annotation}, y: int = 0): ...\n"
-    (tmp_path / f"{name}.py").write_text(source + "class Child(Base): ...\n")
+    name = "constructors"
+    source.parse.cache_clear()
+    source.locate.cache_clear()
+    body = f"class Base:\n    def __init__(self, x: {annotation}, y: int = 0): ...\n"
+    preamble = (
+        "from typing import Any\nfrom vae_exp.ranges import Positive, Range\n"
+        "Alias = Literal['a'] | None\nclass Component: ...\n"
+    )
+    (tmp_path / f"{name}.py").write_text(preamble + body + "class Child(Base): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     fits, misfits = CONSTRUCTORS[annotation]
     for target in (f"{name}.Base", f"{name}.Child"):
         for value in fits:
-            signatures.check({"_target_": target, "x": value}, "model")
+            signatures.check({"_target_": target, "x": value}, "model", name)
         for value in misfits:
             with pytest.raises(UserError, match=r"^model\.x must be "):
-                signatures.check({"_target_": target, "x": value}, "model")
+                signatures.check({"_target_": target, "x": value}, "model", name)
         with pytest.raises(UserError, match=r"^model\.x is missing"):
-            signatures.check({"_target_": target}, "model")
+            signatures.check({"_target_": target}, "model", name)
         with pytest.raises(UserError, match=r"model\.z"):
-            signatures.check({"_target_": target, "x": (fits or misfits)[0], "z": 1}, "model")
+            signatures.check({"_target_": target, "x": (fits or misfits)[0], "z": 1}, "model", name)
 
 
 def test_a_dataclass_is_read_with_its_parents_fields(
@@ -209,5 +222,6 @@ def test_a_dataclass_is_read_with_its_parents_fields(
 
 
 def test_a_target_that_does_not_exist_is_refused() -> None:
-    assert refusal("model._target_=vae_exp.model.Nope").startswith("model._target_ must name")
+    assert refusal("model._target_=vae_exp.model.Nope").startswith("model._target_ must be")
+    assert refusal("model._target_=os.getcwd").startswith("model._target_ must be")
     assert refusal("model._target_=3").startswith("model._target_ must be")

@@ -1,6 +1,7 @@
 """The command line: compose, check, run a task; nothing heavy is imported before it runs."""
 
 import argparse
+import contextlib
 import itertools
 import shutil
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
@@ -63,22 +64,21 @@ def _main(argv: list[str]) -> None:
 
 
 def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
-    primary = (args.config_name, args.config_path)
     if args.cfg or args.info:
-        config.composed(overrides, *primary)
+        config.composed(overrides)
         _hydra(words, _job)
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
-    cfg = config.composed(fixed, *primary)
+    cfg = config.composed(fixed)
     if args.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
-        for job in _jobs(cfg, overrides):
-            config.check(config.composed(job, *primary), job)
-        _hydra([*words, *_folder("hydra.sweep.dir", cfg.hydra.sweep.dir, overrides)], _job)
+        for job in config.jobs(cfg, overrides):
+            config.check(config.composed(job), job)
+        _hydra([*words, *_folder("hydra.sweep.dir", cfg, overrides)], _job)
         return
-    cfg = config.composed(overrides, *primary)
+    cfg = config.composed(overrides)
     config.check(cfg, overrides)
     if config.trains(cfg):
-        _run(words, overrides, Path(cfg.hydra.run.dir))
+        _run(words, cfg, overrides)
     else:
         _look(cfg)
 
@@ -100,21 +100,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{' and '.join(given)} cannot be given together")
     if args.resolve and not args.cfg:
         raise UserError("--resolve belongs to --cfg job")
-    if args.config_dir or args.experimental_rerun:
-        name = "--config-dir" if args.config_dir else "--experimental-rerun"
-        raise UserError(f"{name} is not supported; hydra.searchpath adds a folder of configs")
+    for name in ("config_dir", "config_path", "config_name", "experimental_rerun"):
+        if getattr(args, name):
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option} is not supported; hydra.searchpath adds a folder of configs")
     return args
-
-
-def _jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
-    """Each job's overrides in a sweep; a search draws its own, so only what is fixed is known."""
-    if not str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
-        return [[override for override in overrides if not override.is_sweep_override()]]
-    params = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
-    own = [override for override in overrides if override.is_hydra_override()]
-    task = [override for override in overrides if not override.is_hydra_override()]
-    [jobs] = BasicSweeper.split_arguments([*config.parse(params), *task], None)
-    return [[*own, *config.parse(job)] for job in jobs]
 
 
 def _hydra(words: list[str], job: Callable[[DictConfig], Any]) -> None:
@@ -126,13 +116,19 @@ def _job(cfg: DictConfig) -> Any:
     """What Hydra runs; in a sweep, whatever it raises fails this job alone."""
     from vae_exp.tasks import execute
 
-    return execute(cfg)
+    try:
+        return execute(cfg)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
-def _run(words: list[str], overrides: list[Override], folder: Path) -> None:
+def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     """A single run: a mistake that only it can find is one line too, and leaves no folder."""
-    before = [path for path in (folder, *folder.parents) if path.exists()]
-    words = [*words, *_folder("hydra.run.dir", folder, overrides)]
+    folder = Path(config.resolved(cfg, "hydra.run.dir")).resolve()
+    before = {path for path in (folder, *folder.parents) if path.exists()}
+    words = [*words, *_folder("hydra.run.dir", cfg, overrides)]
     refused = []
 
     def job(cfg: DictConfig) -> Any:
@@ -153,6 +149,9 @@ def _run(words: list[str], overrides: list[Override], folder: Path) -> None:
 
 def _look(cfg: DictConfig) -> None:
     """A task on a finished run: it writes there, so Hydra makes no folder."""
+    from vae_exp import runs
+
+    runs.find(cfg.run)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
@@ -160,11 +159,13 @@ def _look(cfg: DictConfig) -> None:
     _job(cfg)
 
 
-def _folder(key: str, folder: Path | str, overrides: list[Override]) -> list[str]:
-    """The override that gives a run a folder of its own; none where the person chose one."""
+def _folder(key: str, cfg: DictConfig, overrides: list[Override]) -> list[str]:
+    """Make the folder, a new one where the person chose none, and the override that says so."""
+    folder = Path(config.resolved(cfg, key))
     if any(override.key_or_group == key for override in overrides):
+        _make(folder, exist_ok=True)
         return []
-    return [f"{key}={config.quoted(str(claim(Path(folder))))}"]
+    return [f"{key}={config.quoted(str(claim(folder)))}"]
 
 
 def claim(folder: Path) -> Path:
@@ -175,26 +176,32 @@ def claim(folder: Path) -> Path:
     for number in itertools.count():
         mine = folder.with_name(f"{folder.name}-{number}") if number else folder
         try:
-            mine.mkdir(parents=True)
+            _make(mine)
         except FileExistsError:
-            if not mine.parent.is_dir():
-                raise UserError(f"cannot create {folder}: {mine.parent} is not a folder") from None
-        except OSError as error:
-            raise UserError(f"cannot create {folder}: {error.strerror}") from error
-        else:
-            break
+            continue
+        break
     return mine
 
 
-def _discard(folder: Path, before: list[Path]) -> None:
+def _make(folder: Path, exist_ok: bool = False) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if folder.is_dir():
+            raise
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def _discard(folder: Path, before: set[Path]) -> None:
     """Remove a run's folder in which nothing but its config lies, and the parents made for it."""
-    if {path.name for path in folder.iterdir()} - {".hydra"} or folder in map(Path.resolve, before):
+    if folder in before or {path.name for path in folder.iterdir()} - {".hydra"}:
         return
     shutil.rmtree(folder)
     for parent in folder.parents:
-        if parent in map(Path.resolve, before) or any(parent.iterdir()):
+        if parent in before:
             return
-        parent.rmdir()
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def help_text() -> str:

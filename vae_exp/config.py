@@ -8,13 +8,16 @@ import inspect
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -72,19 +75,16 @@ def quoted(value: str) -> str:
     return f"'{text}" + "\\" * (len(text) - len(text.rstrip("\\"))) + "'"
 
 
-def composed(
-    overrides: list[Override], name: str | None = None, folder: str | None = None
-) -> DictConfig:
+def composed(overrides: list[Override]) -> DictConfig:
     """The config of one job with Hydra's own part, before any range is checked.
 
-    name, folder: another primary config than `conf/config.yaml`. Raises UserError for a key or a
-    choice that does not exist and for a knob's wrong type.
+    Raises UserError for a key or a choice that does not exist and for a knob's wrong type.
     """
     for override in overrides:
         _check_key(override)
     try:
-        return _compose([str(override.input_line) for override in overrides], name, folder)
-    except HydraException as error:
+        return _compose([str(override.input_line) for override in overrides])
+    except (HydraException, ValueError) as error:
         raise UserError(_explain(error, overrides)) from error
 
 
@@ -98,18 +98,18 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
         if key not in KNOBS and key not in GROUPS and key != "hydra":
             raise UserError(_unknown(str(key)))
     for name in KNOBS:
-        check_knob(name, _resolved(cfg, name))
+        check_knob(name, resolved(cfg, name))
     for group in GROUPS:
         if not isinstance(cfg.hydra.runtime.choices.get(group), str):
             raise UserError(f"{group} must be one of {', '.join(choices(group))}")
-        if not isinstance(_resolved(cfg, group), dict):
+        if not isinstance(resolved(cfg, group), dict):
             raise UserError(f"{group} must be one of {', '.join(choices(group))}, got {cfg[group]}")
-    _check_reads(cfg, overrides)
     for group in GROUPS:
-        signatures.check(_resolved(cfg, group), group)
+        signatures.check(resolved(cfg, group), group)
     if cfg.data._target_.startswith("vae_exp.data."):
         settings = inspect.signature(check_data_settings).parameters
-        check_data_settings(**{k: v for k, v in _resolved(cfg, "data").items() if k in settings})
+        check_data_settings(**{k: v for k, v in resolved(cfg, "data").items() if k in settings})
+    _check_reads(cfg, overrides)
 
 
 def trains(cfg: DictConfig) -> bool:
@@ -117,11 +117,36 @@ def trains(cfg: DictConfig) -> bool:
     return bool(cfg.task.get("_target_") == TRAIN)
 
 
-def _compose(words: list[str], name: str | None = None, folder: str | None = None) -> DictConfig:
+def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
+    """Each job's overrides in a sweep; a search draws its own, so only what is fixed is known.
+
+    cfg: composed from what is fixed. Raises UserError where the overrides make no job.
+    """
+    if not str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
+        return [[override for override in overrides if not override.is_sweep_override()]]
+    params = parse(f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items())
+    own = [override for override in overrides if override.is_hydra_override()]
+    swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
+    with _initialized():
+        for override in swept:
+            override.config_loader = GlobalHydra.instance().config_loader()
+        try:
+            [batch] = BasicSweeper.split_arguments(swept, None)
+        except HydraException as error:
+            raise UserError(str(error)) from error
+    if not batch:
+        raise UserError("the sweep has no job: " + " ".join(str(o.input_line) for o in swept))
+    return [[*own, *parse(words)] for words in batch]
+
+
+def _initialized() -> AbstractContextManager[Any]:
     ConfigStore.instance().store(name="knobs", node=Config)
-    source = str(Path(folder).resolve() if folder else CONF)
-    with initialize_config_dir(source, version_base="1.3", job_name="vae_exp"):
-        cfg = compose(name or "config", words, return_hydra_config=True)
+    return initialize_config_dir(str(CONF), version_base="1.3", job_name="vae_exp")
+
+
+def _compose(words: list[str]) -> DictConfig:
+    with _initialized():
+        cfg = compose("config", words, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return cfg
 
@@ -186,16 +211,19 @@ def _interpolated(nodes: Iterable[DictConfig]) -> set[str]:
     return {name for name in KNOBS if re.search(rf"(?<![\w.]){name}(?![\w.])", inside)}
 
 
-def _resolved(cfg: DictConfig, key: str) -> Any:
+def resolved(cfg: DictConfig, key: str) -> Any:
+    """What lies at a dotted key, as plain containers; raises UserError where it has no value."""
     try:
-        value = cfg[key]
+        value = OmegaConf.select(cfg, key, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or key}: {_first_line(error)}") from error
 
 
-def _explain(error: HydraException, overrides: list[Override]) -> str:
+def _explain(error: HydraException | ValueError, overrides: list[Override]) -> str:
     """One line for what Hydra refused, from the exception that lies under its own."""
+    if isinstance(error, ValueError):
+        return " ".join(str(override.input_line) for override in overrides) + f": {error}"
     if isinstance(error, MissingConfigException):
         for override in overrides:
             key, value, allowed = override.key_or_group, override.value(), None

@@ -3,7 +3,6 @@
 Each knob is one line of `Config`: its check, its error and its line of `--help` come from there.
 """
 
-import math
 import types
 import typing
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from vae_exp.errors import UserError
+from vae_exp.ranges import Range
 
 
 def knob(
@@ -24,9 +24,9 @@ def knob(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field of `Config` with its meaning and its range."""
-    limits = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata={"help": help, **limits})
+    """A field of `Config` with its meaning and its range, or the words that it can be."""
+    limits = Range(minimum=minimum, above=above, maximum=maximum)
+    return field(default=default, metadata={"help": help, "range": limits, "choices": choices})
 
 
 @dataclass
@@ -59,13 +59,7 @@ _NAMES: dict[Any, str] = {int: "an integer", float: "a number", str: "text", boo
 def limits(name: str) -> str:
     """A knob's range, such as `>= 1` or `from 0 to 9`; empty where every value is allowed."""
     meta = KNOBS[name].metadata
-    if meta["choices"]:
-        return "one of " + ", ".join(meta["choices"])
-    low, high = meta["minimum"], meta["maximum"]
-    if low is not None and high is not None:
-        return f"from {low} to {high}"
-    parts = ((">=", low), (">", meta["above"]), ("<=", high))
-    return " and ".join(f"{sign} {limit}" for sign, limit in parts if limit is not None)
+    return "one of " + ", ".join(meta["choices"]) if meta["choices"] else str(meta["range"])
 
 
 def expected(name: str) -> str:
@@ -78,17 +72,9 @@ def expected(name: str) -> str:
 
 def check_knob(name: str, value: Any) -> None:
     """Hold a value of the right type against its knob's range; raises UserError."""
-    if value is None:
-        return
     meta = KNOBS[name].metadata
-    low, above, high = meta["minimum"], meta["above"], meta["maximum"]
-    if (
-        (isinstance(value, float) and not math.isfinite(value))
-        or (low is not None and value < low)
-        or (above is not None and value <= above)
-        or (high is not None and value > high)
-        or (meta["choices"] and value not in meta["choices"])
-    ):
+    outside = isinstance(value, int | float) and value not in meta["range"]
+    if outside or (meta["choices"] and value is not None and value not in meta["choices"]):
         raise UserError(f"{name} must be {expected(name)}, got {value!r}")
 
 
