@@ -59,29 +59,23 @@ class Interpolation:
             column_labels=["image $a$", *(f"{alpha:.2f}" for alpha in alphas), "image $b$"],
             title="Means of p(x | z) at z = α $z_a$ + (1 − α) $z_b$, with α above each column",
             breaks=(1, self.points + 1),
+            caption=(
+                splits.caption,
+                f"pairs from test: {len(splits.test):,} images ({splits.test.origin})",
+                "$z_a$, $z_b$: means of q(z | x)",
+                f"latent dimension {model.latent_dim}",
+                f"seed {seed}",
+            ),
         )
-        figures.caption(
-            fig,
-            splits.caption,
-            f"pairs of {len(splits.test):,} test images ({splits.test.origin})",
-            "$z_a$, $z_b$: means of q(z | x)",
-            f"latent dimension {model.latent_dim}",
-            f"seed {seed}",
-        )
-        return Findings(
-            figures={self.name: fig},
-            numbers={
-                "pairs": [
-                    {"images": p, "classes": c}
-                    for p, c in zip(pairs.tolist(), classes, strict=True)
-                ]
-            },
-        )
+        chosen = [
+            {"images": images, "classes": pair}
+            for images, pair in zip(pairs.tolist(), classes, strict=True)
+        ]
+        return Findings(figures={self.name: fig}, numbers={"pairs": chosen})
 
 
 def choose_pairs(split: Split, pairs: int, draws: torch.Generator) -> Tensor:
-    """Indices [P, 2] of images whose classes differ within a pair, and between pairs while they
-    last.
+    """Indices [P, 2] of images: two classes a pair, and new ones in each pair while they last.
 
     Raises UserError where the split holds one class only.
     """

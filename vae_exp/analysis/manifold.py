@@ -41,18 +41,15 @@ class Manifold:
         quantiles = prior_quantiles(self.size)
         z = torch.cartesian_prod(quantiles, quantiles).flip(1).float()  # [G, Z], z_1 fastest
         means = torch.sigmoid(model.decoder(z.to(model.device))).cpu()
-        fig = figures.figure(8.0, 8.4)
-        ax = fig.add_subplot()
-        figures.image_mosaic(ax, means.reshape(self.size, self.size, -1), quantiles, quantiles)
-        ax.set_xlabel("$z_1$")
-        ax.set_ylabel("$z_2$")
-        fig.suptitle(
-            f"Means of p(x | z) over {self.size} × {self.size} quantiles of the prior", fontsize=10
-        )
-        figures.caption(
-            fig,
-            splits.caption,
-            f"trained on {len(splits.train):,} images ({splits.train.origin})",
-            f"latent dimension {model.latent_dim}",
+        fig = figures.image_mosaic(
+            means.reshape(self.size, self.size, -1),
+            quantiles,
+            quantiles,
+            title=f"Means of p(x | z) over {self.size} × {self.size} quantiles of the prior",
+            caption=(
+                splits.caption,
+                f"trained on {len(splits.train):,} images ({splits.train.origin})",
+                f"latent dimension {model.latent_dim}",
+            ),
         )
         return Findings(figures={self.name: fig})

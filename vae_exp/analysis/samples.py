@@ -38,12 +38,11 @@ class Samples:
             rows,
             row_labels=("means of p(x | z)", "x ~ p(x | z)"),
             title="Samples from the model: each column its own z ~ N(0, I)",
-        )
-        figures.caption(
-            fig,
-            splits.caption,
-            f"trained on {len(splits.train):,} images ({splits.train.origin})",
-            f"latent dimension {model.latent_dim}",
-            f"seed {seed}",
+            caption=(
+                splits.caption,
+                f"trained on {len(splits.train):,} images ({splits.train.origin})",
+                f"latent dimension {model.latent_dim}",
+                f"seed {seed}",
+            ),
         )
         return Findings(figures={self.name: fig})

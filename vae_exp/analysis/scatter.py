@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from vae_exp import figures
@@ -13,7 +12,6 @@ from vae_exp.model import VAE
 from vae_exp.seeding import generator
 
 _BLOCK = 2_000
-_JITTER = 0.35
 
 
 @dataclass(frozen=True)
@@ -65,46 +63,31 @@ class Scatter:
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """One figure; `seed` only spreads the strip of a single latent dimension."""
         z, labels = encoder_means(model, splits.train.binary), splits.train.labels
-        fig = figures.figure(7.0, 6.4)
+        fig = figures.figure(7.0, 5.0 if model.latent_dim == 1 else 6.4)
         ax = fig.add_subplot()
         title = "Means of q(z | x) of the training images"
         numbers: dict[str, list[float]] = {}
         if model.latent_dim == 1:
-            _strip(ax, z[:, 0], labels, seed)
+            jitter = torch.rand(len(z), generator=generator(seed, self.name)) - 0.5
+            figures.latent_strip(ax, z[:, 0], labels, jitter)
         elif model.latent_dim == 2:
-            _plane(ax, z, labels)
+            figures.latent_axes(ax, cover=z)
+            figures.latent_scatter(ax, z, labels)
         else:
             plane = principal_plane(z)
-            _plane(ax, plane.points, labels)
+            figures.latent_axes(ax, cover=plane.points)
+            figures.latent_scatter(ax, plane.points, labels)
             first, second = (f"{100 * share:.0f} %" for share in plane.explained.tolist())
             ax.set_xlabel(f"first principal component ({first} of the variance)")
             ax.set_ylabel(f"second principal component ({second} of the variance)")
             title += f": first two principal components of {model.latent_dim} dimensions"
-            numbers = {"explained_variance": plane.explained.tolist()}
+            numbers["explained_variance"] = plane.explained.tolist()
         fig.suptitle(title, fontsize=10)
         figures.caption(
             fig,
             splits.caption,
-            f"{len(splits.train):,} training images ({splits.train.origin})",
+            f"train: {len(splits.train):,} images ({splits.train.origin})",
             f"latent dimension {model.latent_dim}",
             "dashed: 1, 2, 3 σ of the prior",
         )
         return Findings(figures={self.name: fig}, numbers=numbers)
-
-
-def _plane(ax: Axes, points: Tensor, labels: Tensor) -> None:
-    figures.latent_axes(ax, reach=max(3.3, 1.05 * float(points.abs().max())))
-    figures.latent_scatter(ax, points, labels)
-
-
-def _strip(ax: Axes, z: Tensor, labels: Tensor, seed: int) -> None:
-    jitter = torch.rand(len(z), generator=generator(seed, Scatter.name)) - 0.5
-    heights = labels + 2 * _JITTER * jitter
-    figures.latent_scatter(ax, torch.stack([z, heights], 1), labels, name_classes=False)
-    reach = max(3.3, 1.05 * float(z.abs().max()))
-    for sigma in (-3, -2, -1, 1, 2, 3):
-        ax.axvline(sigma, color="0.3", linewidth=0.8, linestyle="--")
-    ax.set_xlim(-reach, reach)
-    ax.set_yticks(sorted(set(labels.tolist())))
-    ax.set_xlabel("$z$")
-    ax.set_ylabel("class")

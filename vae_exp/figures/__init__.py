@@ -1,0 +1,35 @@
+"""Pictures of images and of the latent plane: tensors or arrays in, a matplotlib Figure out.
+
+Nothing here knows a model or a file, and nothing touches pyplot's global state. `page` an empty
+figure, its footnote, its bytes · `images` rows and sheets of images · `latent` points, circles and
+contours in the plane.
+"""
+
+from vae_exp.figures.images import image_grid, image_mosaic, image_rows
+from vae_exp.figures.latent import (
+    CLASS_COLORS,
+    MASSES,
+    isocontours,
+    latent_axes,
+    latent_scatter,
+    latent_strip,
+    mass_levels,
+)
+from vae_exp.figures.page import DPI, caption, figure, png
+
+__all__ = [
+    "CLASS_COLORS",
+    "DPI",
+    "MASSES",
+    "caption",
+    "figure",
+    "image_grid",
+    "image_mosaic",
+    "image_rows",
+    "isocontours",
+    "latent_axes",
+    "latent_scatter",
+    "latent_strip",
+    "mass_levels",
+    "png",
+]

@@ -1,0 +1,131 @@
+"""Images in rows and in sheets, drawn as ink: 0 is white paper and 1 is black, in every figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from vae_exp.figures import page
+from vae_exp.figures.page import DPI, SMALL, TITLE, Array, Floats, floats
+
+SIDE = 28
+# An image's side, the gap to the next and a wider gap: whole dots, so that pixels stay square.
+_CELL, _GAP, _BREAK = 3 * SIDE, 6, 30
+
+
+def image_grid(
+    images: Array,
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    caption: Sequence[str] = (),
+    breaks: Sequence[int] = (),
+) -> Figure:
+    """A figure of images [R, C, 28, 28] or [R, C, 784] in 0..1, drawn as `image_rows` does."""
+    rows, columns = images.shape[:2]
+    fig, ax = _exact_figure(
+        columns * (_CELL + _GAP) - _GAP + _BREAK * len(breaks),
+        rows * (_CELL + _GAP) - _GAP,
+        left=0.2 + 0.062 * max(map(len, row_labels), default=0),
+        top=0.35 + (0.2 if column_labels else 0),
+        title=title,
+        caption=caption,
+    )
+    image_rows(ax, images, row_labels=row_labels, column_labels=column_labels, breaks=breaks)
+    return fig
+
+
+def image_rows(
+    ax: Axes,
+    images: Array,
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    breaks: Sequence[int] = (),
+) -> None:
+    """Draw images [R, C, 28, 28] or [R, C, 784] in rows; a wider gap before columns `breaks`."""
+    cells = _as_images(images)
+    rows, columns = cells.shape[:2]
+    lefts = [c * (_CELL + _GAP) + _BREAK * sum(b <= c for b in breaks) for c in range(columns)]
+    tops = [r * (_CELL + _GAP) for r in range(rows)]
+    for row, top in zip(cells, tops, strict=True):
+        for image, left in zip(row, lefts, strict=True):
+            _ink(ax, image, (left, left + _CELL, top + _CELL, top))
+            ax.add_patch(
+                Rectangle((left, top), _CELL, _CELL, fill=False, ec="0.7", lw=0.5, clip_on=False)
+            )
+    ax.set_xlim(0, lefts[-1] + _CELL)
+    ax.set_ylim(tops[-1] + _CELL, 0)
+    ax.set_xticks([left + _CELL / 2 for left in lefts[: len(column_labels)]], column_labels)
+    ax.set_yticks([top + _CELL / 2 for top in tops[: len(row_labels)]], row_labels)
+    ax.tick_params(length=0, labelsize=8, top=True, labeltop=True, labelbottom=False)
+    ax.set_frame_on(False)
+
+
+def image_mosaic(
+    images: Array, xs: Array, ys: Array, *, title: str = "", caption: Sequence[str] = ()
+) -> Figure:
+    """A figure of images [H, W, 784] edge to edge: that of (xs[j], ys[i]) at row i from below."""
+    cells = _as_images(images)[::-1]
+    rows, columns = cells.shape[:2]
+    sheet = cells.transpose(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
+    dots = max(2, round(20 / max(rows, columns)))
+    fig, ax = _exact_figure(
+        columns * SIDE * dots,
+        rows * SIDE * dots,
+        left=0.75,
+        below=0.65,
+        top=0.35,
+        title=title,
+        caption=caption,
+    )
+    _ink(ax, sheet, (0, columns, 0, rows))
+    ax.set_xticks(np.arange(columns) + 0.5, _numbers(xs), rotation=90)
+    ax.set_yticks(np.arange(rows) + 0.5, _numbers(ys))
+    ax.tick_params(labelsize=SMALL, length=2)
+    ax.set_xlabel("$z_1$")
+    ax.set_ylabel("$z_2$")
+    return fig
+
+
+def _exact_figure(
+    width: int,
+    height: int,
+    *,
+    left: float,
+    top: float,
+    below: float = 0.0,
+    title: str,
+    caption: Sequence[str],
+) -> tuple[Figure, Axes]:
+    """A figure with one axes of exactly width × height dots, within margins in inches."""
+    right = 0.15
+    total_width = left + width / DPI + right
+    bottom = below + 0.15 + 0.14 * len(page.caption_lines(total_width, caption))
+    inches = (total_width, bottom + height / DPI + top)
+    dots = [round(inch * DPI) for inch in inches]
+    fig = Figure(figsize=(dots[0] / DPI, dots[1] / DPI), dpi=DPI)
+    FigureCanvasAgg(fig)
+    x, y = round(left * DPI), round(bottom * DPI)
+    ax = fig.add_axes((x / dots[0], y / dots[1], width / dots[0], height / dots[1]))
+    fig.suptitle(title, fontsize=TITLE, y=1 - 0.06 / inches[1], va="top")
+    page.caption(fig, *caption)
+    return fig, ax
+
+
+def _ink(ax: Axes, image: Floats, extent: tuple[float, float, float, float]) -> None:
+    ax.imshow(
+        image, cmap="gray_r", vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal"
+    )
+
+
+def _as_images(images: Array) -> Floats:
+    return floats(images).reshape(*images.shape[:2], SIDE, SIDE)
+
+
+def _numbers(values: Array) -> list[str]:
+    return [f"{value:.2f}".replace("-", "−") for value in floats(values)]

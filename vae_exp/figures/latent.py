@@ -1,0 +1,162 @@
+"""The latent plane: points by class over the prior's circles, and contours of densities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+
+from vae_exp.figures.page import SMALL, Array, Floats, floats
+
+MASSES = (0.5, 0.8, 0.95)
+# The ten of Petroff 2021, arXiv:2107.02270, which stay apart for colour-blind readers, in an order
+# that gives the digits that models confuse (4 7 9, 3 5 8) the most different ones.
+CLASS_COLORS = (
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#bd1f01",
+    "#832db6",
+    "#3f90da",
+    "#94a4a2",
+    "#92dadd",
+    "#717581",
+    "#ffa90e",
+)
+
+
+def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
+    """Equal axes of z_1 and z_2 with circles at 1, 2 and 3 σ of the standard Gaussian.
+
+    They hold the circles and, where given, the points `cover` [N, 2].
+    """
+    for radius in (1, 2, 3):
+        ax.add_patch(Circle((0, 0), radius, fill=False, ec="0.25", lw=0.8, ls="--"))
+        _haloed(ax, f"{radius}σ", (0, -radius), SMALL)
+    low, high = np.full(2, -3.0), np.full(2, 3.0)
+    if cover is not None and len(cover):
+        low = np.minimum(low, floats(cover).min(0))
+        high = np.maximum(high, floats(cover).max(0))
+    margin = 0.04 * float((high - low).max())
+    ax.set_aspect("equal")
+    ax.set_xlim(low[0] - margin, high[0] + margin)
+    ax.set_ylim(low[1] - margin, high[1] + margin)
+    ax.set_xlabel("$z_1$")
+    ax.set_ylabel("$z_2$")
+
+
+def latent_scatter(ax: Axes, points: Array, labels: Array) -> None:
+    """Points [N, 2] coloured by their class [N] in 0..9, with a legend to the right.
+
+    They lie over each other in the order given; each class is named where it is densest.
+    """
+    xy, classes = floats(points), np.asarray(labels).astype(np.int64)
+    present = [int(name) for name in np.unique(classes)]
+    _dots(ax, xy, classes)
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=CLASS_COLORS[name], label=str(name))
+        for name in present
+    ]
+    ax.legend(
+        handles=handles, title="class", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False
+    )
+    for name, place in zip(present, _label_places(xy, classes, present), strict=True):
+        _haloed(ax, str(name), place, 12)
+
+
+def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
+    """One latent dimension: z [N] along the axis, a band a class, with the prior's 1, 2 and 3 σ.
+
+    `jitter` [N] in −½..½ spreads the points of a class over its band.
+    """
+    along, classes = floats(z), np.asarray(labels).astype(np.int64)
+    _dots(ax, np.stack([along, classes + 0.8 * floats(jitter)], 1), classes)
+    for sigma in (-3, -2, -1, 1, 2, 3):
+        ax.axvline(sigma, color="0.25", linewidth=0.8, linestyle="--")
+        ax.annotate(
+            f"{sigma}σ".replace("-", "−"),
+            (sigma, 1.01),
+            xycoords=ax.get_xaxis_transform(),
+            ha="center",
+            fontsize=SMALL,
+        )
+    reach = 1.04 * max(3.0, float(np.abs(along).max(initial=0)))
+    ax.set_xlim(-reach, reach)
+    ax.set_yticks(np.unique(classes))
+    ax.set_xlabel("$z$")
+    ax.set_ylabel("class")
+
+
+def mass_levels(log_density: Array, masses: Sequence[float] = MASSES) -> Floats:
+    """The levels of log density [H, W] whose superlevel sets hold the given probability masses.
+
+    The grid is uniform and holds all the mass there is. Cells are sorted by density and cumulated,
+    each counted to its middle; the maximum is taken off before exp. Same unit and offset as
+    `log_density`, one level a mass.
+    """
+    ordered = np.sort(floats(log_density).ravel())[::-1]
+    density = np.exp(ordered - ordered[0])
+    held = (np.cumsum(density) - 0.5 * density) / density.sum()
+    return np.interp(masses, held, ordered)
+
+
+def isocontours(
+    ax: Axes,
+    xs: Array,
+    ys: Array,
+    log_density: Array,
+    masses: Sequence[float] = MASSES,
+    *,
+    color: str,
+    label: str,
+) -> Floats:
+    """Draw the contours of a density that enclose the given probability masses.
+
+    log_density [H, W] at (xs[j], ys[i]), up to a constant, on a uniform grid that holds all the
+    mass. The smaller the mass, the thicker its line; `label` gets a legend entry that lists them.
+    Returns the levels in the order of `masses`, in the unit of `log_density`.
+    """
+    levels = mass_levels(log_density, masses)
+    values = floats(log_density)
+    # Far below the outermost level only the interpolation between cells would suffer.
+    values = np.maximum(values, levels.min() - 50)
+    drawn, first = np.unique(levels, return_index=True)  # contour wants them rising and distinct
+    widths = np.interp(np.asarray(masses)[first], (0.5, 1), (1.8, 0.7))
+    ax.contour(floats(xs), floats(ys), values, drawn, colors=color, linewidths=list(widths))
+    shown = ", ".join(f"{100 * mass:g}" for mass in sorted(masses))
+    ax.plot([], [], color=color, label=f"{label} ({shown} %)")
+    return levels
+
+
+def _dots(ax: Axes, xy: Floats, classes: npt.NDArray[np.int64]) -> None:
+    size = float(np.clip(20_000 / max(len(xy), 1), 3, 20))
+    colors = np.array(CLASS_COLORS)[classes]
+    ax.scatter(xy[:, 0], xy[:, 1], s=size, c=colors, linewidths=0, alpha=0.8, zorder=0.9)
+
+
+def _haloed(ax: Axes, text: str, place: tuple[float, float], size: float) -> None:
+    halo = withStroke(linewidth=3, foreground="white")
+    ax.annotate(
+        text, place, ha="center", va="center", size=size, annotation_clip=True, path_effects=[halo]
+    )
+
+
+def _label_places(
+    xy: Floats, classes: npt.NDArray[np.int64], present: Sequence[int]
+) -> list[tuple[float, float]]:
+    """The middle of each class's fullest cell of 15 × 15 that keeps clear of the labels before."""
+    cells = 15
+    low, high = xy.min(0), xy.max(0)
+    size = np.maximum(high - low, 1e-9) / cells
+    at = np.minimum(((xy - low) / size).astype(np.int64), cells - 1)
+    taken: list[npt.NDArray[np.int64]] = []
+    for name in present:
+        own, count = np.unique(at[classes == name], axis=0, return_counts=True)
+        fullest_first = own[np.argsort(-count, kind="stable")]
+        free = [cell for cell in fullest_first if all(abs(cell - t).max() > 1 for t in taken)]
+        taken.append((free or [fullest_first[0]])[0])
+    middles = [low + (cell + 0.5) * size for cell in taken]
+    return [(float(x), float(y)) for x, y in middles]

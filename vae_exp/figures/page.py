@@ -1,0 +1,57 @@
+"""An empty figure, the footnote that says what it shows, and the bytes that it becomes."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Array = Tensor | npt.NDArray[np.generic]
+Floats = npt.NDArray[np.float64]
+
+DPI = 150
+GREY = "0.4"
+SMALL, TITLE = 7.0, 10.0  # points
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, laid out by constraints, on the Agg canvas."""
+    drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
+
+
+def caption(fig: Figure, *parts: str) -> None:
+    """A footnote below everything: the parts joined by dots, wrapped to the figure's width."""
+    text = "\n".join(caption_lines(fig.get_figwidth(), parts))
+    fig.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=GREY)
+
+
+def caption_lines(width: float, parts: Sequence[str]) -> list[str]:
+    """The parts joined by dots, in lines of at most `width` inches, broken at dots first."""
+    columns = int((width - 0.2) * 72 / (0.54 * SMALL))
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 3 + len(part) <= columns:
+            lines[-1] += f" · {part}"
+        else:
+            lines += textwrap.wrap(part, columns, break_on_hyphens=False)
+    return lines
+
+
+def floats(values: Array) -> Floats:
+    """Tensor or array as a float64 array on the CPU."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
