@@ -30,7 +30,7 @@ def image_grid(
     fig, ax = _exact_figure(
         columns * (_CELL + _GAP) - _GAP + _BREAK * len(breaks),
         rows * (_CELL + _GAP) - _GAP,
-        left=0.2 + 0.062 * max(map(len, row_labels), default=0),
+        left=0.2 + 0.055 * max(map(len, row_labels), default=0),
         top=0.35 + (0.2 if column_labels else 0),
         title=title,
         caption=caption,
@@ -78,7 +78,7 @@ def image_mosaic(
         columns * SIDE * dots,
         rows * SIDE * dots,
         left=0.75,
-        below=0.65,
+        below=0.6,
         top=0.35,
         title=title,
         caption=caption,

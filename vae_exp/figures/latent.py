@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
+from scipy.ndimage import uniform_filter
 
 from vae_exp.figures.page import SMALL, Array, Floats, floats
 
+RADII = (1, 2, 3)  # of the prior's circles, in its standard deviations
 MASSES = (0.5, 0.8, 0.95)
 # The ten of Petroff 2021, arXiv:2107.02270, which stay apart for colour-blind readers, in an order
 # that gives the digits that models confuse (4 7 9, 3 5 8) the most different ones.
@@ -33,7 +35,7 @@ def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
 
     They hold the circles and, where given, the points `cover` [N, 2].
     """
-    for radius in (1, 2, 3):
+    for radius in RADII:
         ax.add_patch(Circle((0, 0), radius, fill=False, ec="0.25", lw=0.8, ls="--"))
         _haloed(ax, f"{radius}σ", (0, -radius), SMALL)
     low, high = np.full(2, -3.0), np.full(2, 3.0)
@@ -74,7 +76,7 @@ def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
     """
     along, classes = floats(z), np.asarray(labels).astype(np.int64)
     _dots(ax, np.stack([along, classes + 0.8 * floats(jitter)], 1), classes)
-    for sigma in (-3, -2, -1, 1, 2, 3):
+    for sigma in (*(-radius for radius in RADII), *RADII):
         ax.axvline(sigma, color="0.25", linewidth=0.8, linestyle="--")
         ax.annotate(
             f"{sigma}σ".replace("-", "−"),
@@ -93,7 +95,7 @@ def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
 def mass_levels(log_density: Array, masses: Sequence[float] = MASSES) -> Floats:
     """The levels of log density [H, W] whose superlevel sets hold the given probability masses.
 
-    The grid is uniform and holds all the mass there is. Cells are sorted by density and cumulated,
+    The grid is uniform, holds all the mass there is, and is fine beside it. Cells are sorted by density and cumulated,
     each counted to its middle; the maximum is taken off before exp. Same unit and offset as
     `log_density`, one level a mass.
     """
@@ -120,12 +122,17 @@ def isocontours(
     Returns the levels in the order of `masses`, in the unit of `log_density`.
     """
     levels = mass_levels(log_density, masses)
-    values = floats(log_density)
-    # Far below the outermost level only the interpolation between cells would suffer.
-    values = np.maximum(values, levels.min() - 50)
     drawn, first = np.unique(levels, return_index=True)  # contour wants them rising and distinct
     widths = np.interp(np.asarray(masses)[first], (0.5, 1), (1.8, 0.7))
-    ax.contour(floats(xs), floats(ys), values, drawn, colors=color, linewidths=list(widths))
+    ax.contour(
+        floats(xs),
+        floats(ys),
+        floats(log_density),
+        drawn,
+        colors=color,
+        linewidths=list(widths),
+        linestyles="solid",
+    )
     shown = ", ".join(f"{100 * mass:g}" for mass in sorted(masses))
     ax.plot([], [], color=color, label=f"{label} ({shown} %)")
     return levels
@@ -147,16 +154,19 @@ def _haloed(ax: Axes, text: str, place: tuple[float, float], size: float) -> Non
 def _label_places(
     xy: Floats, classes: npt.NDArray[np.int64], present: Sequence[int]
 ) -> list[tuple[float, float]]:
-    """The middle of each class's fullest cell of 15 × 15 that keeps clear of the labels before."""
-    cells = 15
-    low, high = xy.min(0), xy.max(0)
-    size = np.maximum(high - low, 1e-9) / cells
-    at = np.minimum(((xy - low) / size).astype(np.int64), cells - 1)
-    taken: list[npt.NDArray[np.int64]] = []
-    for name in present:
-        own, count = np.unique(at[classes == name], axis=0, return_counts=True)
-        fullest_first = own[np.argsort(-count, kind="stable")]
-        free = [cell for cell in fullest_first if all(abs(cell - t).max() > 1 for t in taken)]
-        taken.append((free or [fullest_first[0]])[0])
-    middles = [low + (cell + 0.5) * size for cell in taken]
-    return [(float(x), float(y)) for x, y in middles]
+    """For each class the cell where it is densest and least mixed, clear of the other labels."""
+    cells = 30
+    low = xy.min(0)
+    size = max(float((xy.max(0) - low).max()), 1e-9) / cells
+    column, row = np.minimum(((xy - low) / size).astype(np.int64), cells - 1).T
+    counts = np.zeros((len(CLASS_COLORS), cells, cells))
+    np.add.at(counts, (classes, column, row), 1)
+    around = uniform_filter(counts, size=(1, 3, 3), mode="constant")
+    scores = around**2 / np.maximum(around.sum(0), 1e-9)
+    taken = [(np.array([0, -radius]) - low) / size for radius in RADII]
+    for score in scores[present]:
+        best_first = np.stack(np.unravel_index(np.argsort(-score, axis=None), score.shape), 1) + 0.5
+        clear = [np.abs(best_first - place).max(1) >= 1.5 for place in taken]
+        taken.append(best_first[np.argmax(np.all(clear, axis=0))])
+    places = [low + place * size for place in taken[len(RADII) :]]
+    return [(float(x), float(y)) for x, y in places]
