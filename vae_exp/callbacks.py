@@ -26,6 +26,10 @@ class QuietTensorBoard(TensorBoardLogger):
         """Write out what is pending."""
         self.experiment.flush()
 
+    def finalize(self, status: str) -> None:
+        """Stay open after training: the figures are still to come."""
+        self.save()
+
 
 class EpochProgress(pl.Callback):
     """A bar over all steps with the bounds on a terminal; elsewhere at most ten lines a run."""

@@ -18,7 +18,10 @@ from vae_exp.densities import (
 class Posterior(Protocol):
     """What inference asks of a q(z) over a batch [B] of images, or any leading axes."""
 
-    mean: Tensor
+    @property
+    def mean(self) -> Tensor:
+        """E_q z: [B, Z]."""
+        ...
 
     def sample(self, noise: Tensor) -> Tensor:
         """Reparameterised z from standard Gaussian ``noise``: [S, B, Z] -> [S, B, Z]."""

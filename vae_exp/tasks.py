@@ -100,7 +100,7 @@ class Train:
                 keep(findings, analysis.name, cfg.seed, folder)
                 for name, figure in findings.figures.items():
                     add_figure(logger, name, figure, self.epochs)
-        logger.save()
+        logger.experiment.close()
         console.print(summary(metrics, data.splits, folder))
         console.print(f"[bold]tensorboard --logdir[/] {folder.parent}", soft_wrap=True)
         return best
@@ -189,7 +189,7 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     table.add_column("± standard error", justify="right")
     for name, label in (
         ("elbo", "ELBO"),
-        ("log_likelihood", "E[log p(x|z)]"),
+        ("log_likelihood", r"E\[log p(x|z)]"),
         ("kl", "KL(q(z|x) ‖ p(z))"),
     ):
         number = metrics["test"][name]
