@@ -53,7 +53,8 @@ def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
 def latent_scatter(ax: Axes, points: Array, labels: Array) -> None:
     """Points [N, 2] coloured by their class [N] in 0..9, with a legend to the right.
 
-    They lie over each other in the order given; each class is named where it is densest.
+    They lie over each other in the order given; a class is named where it is densest, within the
+    limits that the axes have, if there is room.
     """
     xy, classes = floats(points), np.asarray(labels).astype(np.int64)
     present = [int(name) for name in np.unique(classes)]
@@ -65,7 +66,7 @@ def latent_scatter(ax: Axes, points: Array, labels: Array) -> None:
     ax.legend(
         handles=handles, title="class", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False
     )
-    for name, place in zip(present, _label_places(xy, classes, present), strict=True):
+    for name, place in _label_places(ax, xy, classes).items():
         _haloed(ax, str(name), place, 12)
 
 
@@ -95,9 +96,9 @@ def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
 def mass_levels(log_density: Array, masses: Sequence[float] = MASSES) -> Floats:
     """The levels of log density [H, W] whose superlevel sets hold the given probability masses.
 
-    The grid is uniform, holds all the mass there is, and is fine beside it. Cells are sorted by density and cumulated,
-    each counted to its middle; the maximum is taken off before exp. Same unit and offset as
-    `log_density`, one level a mass.
+    The grid is uniform, holds all the mass there is, and is fine beside it. Cells are sorted by
+    density and cumulated, each counted to its middle; the maximum is taken off before exp. One
+    level a mass, in the unit and with the offset of `log_density`.
     """
     ordered = np.sort(floats(log_density).ravel())[::-1]
     density = np.exp(ordered - ordered[0])
@@ -152,21 +153,29 @@ def _haloed(ax: Axes, text: str, place: tuple[float, float], size: float) -> Non
 
 
 def _label_places(
-    xy: Floats, classes: npt.NDArray[np.int64], present: Sequence[int]
-) -> list[tuple[float, float]]:
-    """For each class the cell where it is densest and least mixed, clear of the other labels."""
+    ax: Axes, xy: Floats, classes: npt.NDArray[np.int64]
+) -> dict[int, tuple[float, float]]:
+    """For each class the part of the axes where it is densest and least mixed.
+
+    Labels keep clear of each other; a class that finds no place among its points has none.
+    """
     cells = 30
-    low = xy.min(0)
-    size = max(float((xy.max(0) - low).max()), 1e-9) / cells
-    column, row = np.minimum(((xy - low) / size).astype(np.int64), cells - 1).T
+    low = np.array([ax.get_xlim()[0], ax.get_ylim()[0]])
+    size = max(*(np.array([ax.get_xlim()[1], ax.get_ylim()[1]]) - low)) / cells
+    at = np.floor((xy - low) / size).astype(np.int64)
+    seen = ((at >= 0) & (at < cells)).all(1)
     counts = np.zeros((len(CLASS_COLORS), cells, cells))
-    np.add.at(counts, (classes, column, row), 1)
+    np.add.at(counts, (classes[seen], *at[seen].T), 1)
     around = uniform_filter(counts, size=(1, 3, 3), mode="constant")
     scores = around**2 / np.maximum(around.sum(0), 1e-9)
+    middles = np.stack(np.meshgrid(*2 * [np.arange(cells) + 0.5], indexing="ij"), -1)
     taken = [(np.array([0, -radius]) - low) / size for radius in RADII]
-    for score in scores[present]:
-        best_first = np.stack(np.unravel_index(np.argsort(-score, axis=None), score.shape), 1) + 0.5
-        clear = [np.abs(best_first - place).max(1) >= 1.5 for place in taken]
-        taken.append(best_first[np.argmax(np.all(clear, axis=0))])
-    places = [low + place * size for place in taken[len(RADII) :]]
-    return [(float(x), float(y)) for x, y in places]
+    places = {}
+    for name, score in enumerate(scores):
+        clear = [np.abs(middles - place).max(-1) >= 1.5 for place in taken]
+        score = np.where(np.all(clear, axis=0), score, 0)
+        if score.max() > 1e-9:
+            best = middles[np.unravel_index(score.argmax(), score.shape)]
+            taken.append(best)
+            places[name] = tuple((low + best * size).tolist())
+    return places
