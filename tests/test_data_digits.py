@@ -75,3 +75,13 @@ def test_their_nearest_neighbours_in_mnist_know_most_of_them(
     ]
     assert right[0] > 0.6
     assert right[1] < 0.3
+
+
+def test_strokes_survive_the_threshold(fields: npt.NDArray[np.uint8]):
+    labels = load_digits()[1]
+    black = fields <= 127
+    pieces = np.array([ndimage.label(~field, np.ones((3, 3)))[1] for field in black])
+    holes = np.array([ndimage.label(field)[1] - 1 for field in black])
+    assert (pieces == 1).mean() > 0.97
+    typical = [np.bincount(holes[labels == digit]).argmax() for digit in range(10)]
+    assert typical == [1, 0, 0, 0, 0, 0, 1, 0, 2, 1]

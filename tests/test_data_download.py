@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import itertools
 import os
+import pty
 import stat
 import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,13 +51,13 @@ class Mirror(BaseHTTPRequestHandler):
     server: "Server"
 
     def do_HEAD(self) -> None:
+        self.server.probed.append(self.path)
         if self.server.starters:
             self.server.starters.wait(timeout=60)
         if self.path.startswith("/silent"):
             self.server.closing.wait()
-            return
-        self.send_response(200)
-        self.end_headers()
+        else:
+            self._begin()
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
@@ -64,12 +66,15 @@ class Mirror(BaseHTTPRequestHandler):
             self.send_error(int(how))
         elif how == "first500" and len(self.server.asked) == 1:
             self.send_error(500)
-        elif how in ("drip", "endless"):
-            self.send_response(200)
-            self.end_headers()
-            chunk = b"\x1f" if how == "drip" else PACKED
-            while not self.server.closing.wait(0.02 if how == "drip" else 0):
-                self.wfile.write(chunk)
+        elif how == "drip":  # for ten seconds
+            self._begin()
+            for byte in PACKED[:500]:
+                self.wfile.write(bytes([byte]))
+                self.server.closing.wait(0.02)
+        elif how == "endless":
+            self._begin()
+            while not self.server.closing.is_set():
+                self.wfile.write(PACKED)
         elif how in ("drop", "long", "short"):
             kept = {"drop": len(PACKED) // 2, "long": len(PACKED), "short": len(PACKED)}[how]
             claimed = {"drop": len(PACKED), "long": 2 * len(PACKED), "short": 5000}[how]
@@ -82,6 +87,10 @@ class Mirror(BaseHTTPRequestHandler):
         else:
             body = BODIES.get(how, PACKED)
             self._send(body, len(body))
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self.end_headers()
 
     def _send(self, body: bytes, length: int | str) -> None:
         self.send_response(200)
@@ -98,6 +107,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Mirror)
+        self.probed: list[str] = []
         self.asked: list[str] = []
         self.closing = threading.Event()
         self.starters: threading.Barrier | None = None
@@ -273,7 +283,7 @@ def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, s
     expected = pytest.raises(MnistUnavailable, match="folder cannot be written: Permission denied")
     with read_only(tmp_path), expected:
         fetch(Path(), server.mirrors("good"))
-    assert not server.asked
+    assert not server.probed + server.asked
 
 
 def test_a_root_that_is_a_file_is_refused_by_name(tmp_path: Path, server: Server):
@@ -323,6 +333,23 @@ def test_two_processes_on_an_empty_folder_both_end_with_good_data_from_one_downl
     assert [process.communicate()[0].strip() for process in both] == 2 * [FILE.sha256]
     assert server.asked == [f"/good/{NAME}.gz"]
     assert contents(tmp_path) == {f"{NAME}.gz"}
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_and_nowhere_else(tmp_path: Path, server: Server):
+    mirror = server.mirrors("good")[0]
+    command = [sys.executable, "-c", PROCESS, tmp_path / "a", mirror, NAME, FILE.sha256]
+    terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    os.set_blocking(terminal, False)
+    subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=stderr, check=True)
+    drawn = os.read(terminal, 100_000).decode()
+    os.close(stderr)
+    os.close(terminal)
+    assert NAME in drawn
+    assert "78.5k" in drawn  # of so many bytes
+    command[3] = tmp_path / "b"
+    quiet = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert quiet.stderr == ""
 
 
 def test_images_and_labels_of_different_number_are_refused(tmp_path: Path, mnist: Path):

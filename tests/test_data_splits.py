@@ -119,6 +119,15 @@ def test_the_draw_of_one_split_depends_on_the_seed_and_not_on_the_others():
     assert set(load(seed=1).values()).isdisjoint(base.values())
 
 
+def test_the_draws_of_two_splits_are_independent():
+    splits = load_splits(
+        source="digits", binarization="stochastic", train_size=50, validation_size=1, test_size=50
+    )
+    train, test = splits.train, splits.test
+    # One noise for both would make the brighter pixel white wherever the darker one is.
+    assert ((train.pixels >= test.pixels) & (train.binary < test.binary)).any()
+
+
 def test_the_sha256_of_a_split_is_that_of_its_binary_bytes():
     split = load_splits(source="digits", train_size=30, validation_size=2, test_size=2).train
     rows = bytes(int(pixel > 127) for row in split.pixels.tolist() for pixel in row)
