@@ -55,12 +55,14 @@ def elbo_terms(
     images [N, D] -> terms [N], estimated from ``samples`` z an image. The noise of an image
     depends on its place and on ``seed``, not on ``batch_size``.
     """
-    draws = generator(seed, "elbo")
-    batches = []
-    for x in batch_x(images, batch_size):
-        noise = torch.randn(len(x), samples, model.latent_dim, generator=draws)
-        terms = model.elbo_terms(x.to(model.device), noise.to(model.device).transpose(0, 1))
-        batches.append(terms)
+    shape = (samples, len(images), model.latent_dim)
+    noise = torch.randn(shape, generator=generator(seed, "elbo"))
+    batches = [
+        model.elbo_terms(x.to(model.device), epsilon.to(model.device))
+        for x, epsilon in zip(
+            batch_x(images, batch_size), torch.split(noise, batch_size, dim=1), strict=True
+        )
+    ]
     return Terms(
         torch.cat([t.bound for t in batches]),
         torch.cat([t.log_likelihood for t in batches]),

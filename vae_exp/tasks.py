@@ -129,7 +129,8 @@ def hush_lightning() -> None:
     """Leave the terminal to the progress of training: Lightning's tips are not for the user."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning.*", category=UserWarning)
+    for category in (UserWarning, FutureWarning):
+        warnings.filterwarnings("ignore", module="pytorch_lightning", category=category)
 
 
 def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:

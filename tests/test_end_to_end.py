@@ -1,0 +1,196 @@
+"""The commands as a person types them: real processes, and what they leave behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from conftest import mnist_folder
+
+from vae_exp import runs
+
+TASKS = ("samples", "scatter", "interpolation", "manifold", "top_half", "questions")
+PICTURES = TASKS[:-1]
+
+
+def vae_exp(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m vae_exp`` in a folder, on MNIST where it is at hand, else on the digits."""
+    folder = mnist_folder()
+    source = {"VAE_EXP_DATA": str(folder)} if folder else {"VAE_EXP_DATA": str(cwd / "nothing")}
+    return subprocess.run(
+        [sys.executable, "-m", "vae_exp", *words],
+        cwd=cwd,
+        env={**os.environ, **source, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def train(cwd: Path, *words: str) -> Path:
+    """Train in a folder and return the run's folder."""
+    source = "mnist" if mnist_folder() else "digits"
+    done = vae_exp("data=debug", f"data.source={source}", *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return runs_below(cwd)[-1]
+
+
+def runs_below(cwd: Path) -> list[Path]:
+    """The folders of finished runs, oldest first."""
+    return sorted(path.parent for path in cwd.glob("outputs/*/*/model.safetensors"))
+
+
+def ink(picture: Path) -> float:
+    """The share of a picture's pixels that are not white."""
+    return float((matplotlib.image.imread(picture)[..., :3].min(-1) < 0.95).mean())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short default run."""
+    return train(tmp_path_factory.mktemp("run"), "epochs=2", "seed=0")
+
+
+@pytest.fixture(scope="module")
+def working_folder(run: Path) -> Path:
+    """Where the short run was started."""
+    return run.parents[2]
+
+
+def test_a_run_leaves_what_its_contract_promises(run: Path) -> None:
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {".hydra/config.yaml", ".hydra/overrides.yaml"} <= names
+    assert {"checkpoints/last.ckpt", "checkpoints/best.ckpt", "model.safetensors"} <= names
+    assert {f"figures/{name}.png" for name in PICTURES} <= names
+    assert "metrics.json" in names
+    assert len([name for name in names if name.startswith("events.out.tfevents")]) == 1
+
+
+def test_metrics_say_what_they_are_about(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["schema"] == 1
+    assert metrics["run"]["seed"] == 0
+    assert metrics["run"]["epochs"] == 2
+    assert metrics["data"]["images"] == 100
+    assert metrics["data"]["name"] == ("mnist" if mnist_folder() else "digits")
+    assert metrics["model"]["latent_dim"] == 2
+    test = metrics["test"]
+    assert test["elbo"]["samples"] == 1
+    assert test["elbo"]["stderr"] > 0
+    assert test["elbo"]["mean"] == pytest.approx(
+        test["log_likelihood"]["mean"] - test["kl"]["mean"], abs=1e-3
+    )
+
+
+def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
+    from vae_exp import evaluation
+    from vae_exp.building import build
+
+    loaded = runs.load(str(run))
+    loaded.config.data.root = str(mnist_folder() or "data")
+    data = build(loaded.config.data)
+    data.setup()
+    terms = evaluation.elbo_terms(loaded.model, data.splits.test.images, samples=1, seed=0)
+    reported = json.loads((run / "metrics.json").read_text())["test"]["elbo"]["mean"]
+    assert terms.bound.mean().item() == pytest.approx(reported, abs=1e-3)
+
+
+def test_last_checkpoint_and_safetensors_hold_the_same_weights(run: Path) -> None:
+    ours = runs.load(str(run)).model.state_dict()
+    theirs = runs.load(str(run / "checkpoints" / "last.ckpt")).model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_curves_are_in_tensorboard(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert {"train/elbo", "val/elbo", "val/kl", "val/log_likelihood", "test/elbo"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert len(events.Scalars("val/elbo")) == 2
+    assert {f"figures/{name}" for name in PICTURES} <= set(events.Tags()["images"])
+    last = events.Scalars("val/elbo")[-1].value
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["validation"]["best_elbo"] >= last - 1e-3
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_answers_on_a_finished_run(task: str, run: Path, working_folder: Path) -> None:
+    figure = run / "figures" / f"{task}.png"
+    figure.unlink(missing_ok=True)
+    done = vae_exp(f"task={task}", "run=latest", "seed=5", cwd=working_folder)
+    assert done.returncode == 0, done.stderr
+    if task in PICTURES:
+        assert str(figure.relative_to(working_folder)) in done.stdout
+        assert 0.01 < ink(figure) < 0.9
+    assert json.loads((run / "metrics.json").read_text())["analyses"][task]["seed"] == 5
+    assert runs_below(working_folder) == [run]
+
+
+def test_questions_are_answered_true_false_false_false_true(
+    run: Path, working_folder: Path
+) -> None:
+    answers = json.loads((run / "metrics.json").read_text())["analyses"]["questions"]
+    assert [answers[letter]["answer"] for letter in "abcde"] == [True, False, False, False, True]
+    assert answers["c"]["elbo_rise"] > 0
+    assert answers["c"]["kl_rise"] > 0
+
+
+def test_top_half_takes_a_digit(run: Path, working_folder: Path) -> None:
+    done = vae_exp("task=top_half", f"run={run}", "digit=7", cwd=working_folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "metrics.json").read_text())["analyses"]["top_half"]["digit"] == 7
+    assert ink(run / "figures" / "top_half_digit7.png") > 0.01
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(
+    run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    again = train(tmp_path_factory.mktemp("again"), "epochs=2", "seed=0", "task.analyses={}")
+    other = train(tmp_path_factory.mktemp("other"), "epochs=2", "seed=1", "task.analyses={}")
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, again, other)]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+@pytest.mark.parametrize("latent_dim", [1, 5])
+def test_other_latent_dimensions_work(latent_dim: int, tmp_path: Path) -> None:
+    run = train(tmp_path, "epochs=1", f"latent_dim={latent_dim}")
+    figures = {path.stem for path in (run / "figures").glob("*.png")}
+    assert figures == set(PICTURES) - {"manifold"}
+    assert all(ink(path) > 0.01 for path in (run / "figures").glob("*.png"))
+
+
+def test_without_mnist_the_digits_stand_in_and_say_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vae_exp", "data=debug", "data.source=digits", "epochs=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not MNIST" in done.stdout
+    [run] = runs_below(tmp_path)
+    assert json.loads((run / "metrics.json").read_text())["data"]["name"] == "digits"
+
+
+def test_two_jobs_of_a_sweep_write_two_runs(tmp_path: Path) -> None:
+    source = "mnist" if mnist_folder() else "digits"
+    done = vae_exp(
+        "-m", "data=debug", f"data.source={source}", "epochs=1", "latent_dim=2,3",
+        "task.analyses={}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = sorted(tmp_path.glob("multirun/*/*/*/metrics.json"))
+    dims = [json.loads(path.read_text())["model"]["latent_dim"] for path in found]
+    assert dims == [2, 3]
+    elbos = [json.loads(path.read_text())["test"]["elbo"]["mean"] for path in found]
+    assert np.isfinite(elbos).all()

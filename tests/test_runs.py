@@ -1,0 +1,148 @@
+"""A run's folder is safe to read, exact to reload and never half-written."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from vae_exp import runs
+from vae_exp.building import build, check_targets
+from vae_exp.errors import UserError
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
+
+
+def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
+    layer = {"latent_dim": latent_dim, "hidden": [hidden]}
+    return {
+        "_target_": "vae_exp.model.VAE",
+        "encoder": {"_target_": "vae_exp.networks.Encoder", **layer},
+        "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
+    }
+
+
+def make_run(folder: Path, latent_dim: int = 2, saved: int | None = None) -> VAE:
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save({"model": model_config(saved or latent_dim)}, folder / runs.CONFIG)
+    model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,)))
+    runs.save_weights(model, folder / runs.WEIGHTS)
+    return model
+
+
+def test_a_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    model = make_run(tmp_path / "run")
+    loaded = runs.load(str(tmp_path / "run")).model
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_latest_is_the_newest_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in ((30, "outputs/a/1"), (10, "multirun/b/2/0"), (20, "outputs/c/3")):
+        make_run(tmp_path / name)
+        stamp = 1_700_000_000 - age
+        os.utime(tmp_path / name / runs.WEIGHTS, (stamp, stamp))
+    (tmp_path / "outputs/z/9/checkpoints").mkdir(parents=True)  # still training
+    assert runs.find("latest") == Path("multirun/b/2/0")
+
+
+def test_latest_without_a_run_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="train one first"):
+        runs.find("latest")
+
+
+def test_weights_of_another_latent_dim_are_refused_naming_both(tmp_path: Path) -> None:
+    make_run(tmp_path, latent_dim=3, saved=2)
+    with pytest.raises(UserError, match=r"encoder.parameters_of_q.weight is \[6, 8\].*\[4, 8\]"):
+        runs.load(str(tmp_path))
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / runs.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{runs.WEIGHTS} is damaged"):
+        runs.load(str(tmp_path))
+
+
+class Bomb:
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    mark = tmp_path / "executed"
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir()
+    torch.save({"state_dict": Bomb(mark)}, checkpoint)
+    with pytest.raises(UserError, match="trusted"):
+        runs.load(str(checkpoint))
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()  # the bomb works where pickle is trusted
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "vae_exp.runs.os.system",
+        "vae_exp.runs.subprocess.run",
+        "vae_exp.runs.Path",
+        "vae_exp.runs.write_atomically",
+        "vae_exp",
+        "",
+        "subprocess.Popen",
+        "pytorch_lightning.Trainer",
+    ],
+)
+def test_a_config_builds_only_classes_of_this_package(target: str, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    config = OmegaConf.create({"a": [{"_target_": target, "command": f"mkdir {mark}"}]})
+    with pytest.raises(UserError, match="_target_ must be a class of vae_exp"):
+        build(config)
+    assert not mark.exists()
+
+
+def test_a_config_of_this_package_is_built() -> None:
+    check_targets(model_config())
+    model = build(OmegaConf.create(model_config(latent_dim=3)))
+    assert isinstance(model, VAE)
+    assert model.latent_dim == 3
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    runs.write_atomically(path, b"old")
+
+    with pytest.raises(TypeError):
+        runs.write_atomically(path, "not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_findings_are_added_beside_what_is_there(tmp_path: Path) -> None:
+    runs.write_metrics(tmp_path, {"run": {"seed": 0}})
+    runs.add_findings(tmp_path, "samples", {"seed": 1})
+    runs.add_findings(tmp_path, "scatter", {"seed": 2})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["run"] == {"seed": 0}
+    assert metrics["analyses"] == {"samples": {"seed": 1}, "scatter": {"seed": 2}}
+
+
+def test_metrics_of_a_newer_schema_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"schema": 2}')
+    with pytest.raises(UserError, match=r"schema 2, this version reads 1"):
+        runs.read_metrics(tmp_path)

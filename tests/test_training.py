@@ -1,0 +1,153 @@
+"""Training: what the LightningModule logs and does is what the model says by itself."""
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from vae_exp import evaluation
+from vae_exp.callbacks import QuietTensorBoard, checkpoints
+from vae_exp.data import DigitsDataModule
+from vae_exp.errors import UserError
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
+from vae_exp.objectives import ELBO, IWAE
+from vae_exp.optimizers import Adam, AdamOneCycle
+from vae_exp.training import Hardware, VAEModule
+
+
+def small_model(seed: int = 0) -> VAE:
+    torch.manual_seed(seed)
+    return VAE(Encoder(2, (20,)), Decoder(2, (20,)))
+
+
+def digits(batch_size: int = 30) -> DigitsDataModule:
+    data = DigitsDataModule(
+        source="digits", train_size=100, validation_size=50, test_size=50, batch_size=batch_size
+    )
+    data.setup()
+    return data
+
+
+def fit(module: VAEModule, data: DigitsDataModule, folder: Path, epochs: int = 2) -> pl.Trainer:
+    trainer = Hardware().trainer(
+        epochs, folder, QuietTensorBoard(folder), [checkpoints(folder / "checkpoints")]
+    )
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def test_training_under_lightning_is_the_plain_loop(tmp_path: Path) -> None:
+    data = digits()
+    module = VAEModule(small_model(), ELBO(), Adam(1e-2), seed=3)
+    fit(module, data, tmp_path)
+
+    model = small_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    batches = data.train_dataloader()
+    step = 0
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        for x in batches:
+            optimizer.zero_grad()
+            model.loss(x, noise=module.noise(len(x), "train", step)).backward()
+            optimizer.step()
+            step += 1
+    for ours, theirs in zip(model.parameters(), module.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_val_elbo_is_the_mean_over_all_validation_images(tmp_path: Path) -> None:
+    data = digits(batch_size=30)  # 50 = 30 + 20: a mean of batch means would differ
+    module = VAEModule(small_model(), ELBO(), Adam(1e-2), seed=3)
+    trainer = fit(module, data, tmp_path, epochs=1)
+    x = data.splits.validation.images
+    noise = torch.cat([module.noise(30, "validation", 0), module.noise(20, "validation", 1)], 1)
+    terms = module.model.elbo_terms(x, noise)
+    logged = trainer.callback_metrics
+    assert logged["val/elbo"].item() == pytest.approx(terms.bound.mean().item(), rel=1e-5)
+    assert logged["val/kl"].item() == pytest.approx(terms.kl.mean().item(), rel=1e-5)
+    assert logged["val/elbo"].item() == pytest.approx(
+        (logged["val/log_likelihood"] - logged["val/kl"]).item(), rel=1e-5
+    )
+
+
+def test_train_elbo_counts_every_image_once(tmp_path: Path) -> None:
+    data = digits(batch_size=30)
+    module = VAEModule(small_model(), ELBO(), Adam(1e-12), seed=3)  # the weights stay
+    trainer = fit(module, data, tmp_path, epochs=1)
+    batches = list(data.train_dataloader())
+    terms = [
+        module.model.elbo_terms(x, module.noise(len(x), "train", step)).bound
+        for step, x in enumerate(batches)
+    ]
+    assert sum(map(len, terms)) == 100
+    assert trainer.callback_metrics["train/elbo"].item() == pytest.approx(
+        torch.cat(terms).mean().item(), rel=1e-4
+    )
+
+
+def test_training_raises_the_bound(tmp_path: Path) -> None:
+    data = digits()
+    model = small_model()
+
+    def elbo() -> Tensor:
+        return evaluation.elbo_terms(model, data.splits.train.images, samples=8).bound.mean()
+
+    before = elbo()
+    fit(VAEModule(model, ELBO(), AdamOneCycle(1e-2), seed=0), data, tmp_path, epochs=5)
+    assert elbo() > before + 100
+
+
+@pytest.mark.parametrize("objective", [ELBO(samples=2, kl="monte_carlo"), IWAE(samples=3)])
+def test_every_objective_trains(objective: ELBO | IWAE, tmp_path: Path) -> None:
+    trainer = fit(VAEModule(small_model(), objective, Adam(1e-3), seed=0), digits(), tmp_path)
+    assert torch.isfinite(trainer.callback_metrics["val/elbo"])
+
+
+def test_noise_is_a_function_of_seed_and_step() -> None:
+    module = VAEModule(small_model(), ELBO(), Adam(), seed=0)
+    again = VAEModule(small_model(1), ELBO(), Adam(), seed=0)
+    other = VAEModule(small_model(), ELBO(), Adam(), seed=1)
+    assert torch.equal(module.noise(5, "train", 7), again.noise(5, "train", 7))
+    assert not torch.equal(module.noise(5, "train", 7), module.noise(5, "train", 8))
+    assert not torch.equal(module.noise(5, "train", 7), module.noise(5, "validation", 7))
+    assert not torch.equal(module.noise(5, "train", 7), other.noise(5, "train", 7))
+
+
+def test_one_cycle_rises_to_lr_and_falls() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer, schedule = AdamOneCycle(0.1, warmup=0.25).build(parameters, steps=100)
+    assert schedule is not None
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(0.1)
+    assert 20 <= rates.index(max(rates)) <= 30
+    assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_step_size_that_is_not_positive_is_refused(lr: float) -> None:
+    for optimizer in (Adam, AdamOneCycle):
+        with pytest.raises(UserError, match="lr must be"):
+            optimizer(lr)
+
+
+def test_evaluation_does_not_depend_on_the_batch_size() -> None:
+    model, x = small_model(), digits().splits.test.images
+    whole = evaluation.elbo_terms(model, x, samples=3, seed=1)
+    parts = evaluation.elbo_terms(model, x, samples=3, seed=1, batch_size=7)
+    torch.testing.assert_close(whole.bound, parts.bound)
+
+
+def test_standard_error_is_that_of_the_mean() -> None:
+    draws = torch.randn(400, 1000, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    estimates = [evaluation.estimate(values, "a mean") for values in draws]
+    spread = torch.tensor([e.mean for e in estimates]).std().item()
+    assert estimates[0].stderr == pytest.approx(3 / 1000**0.5, rel=0.1)
+    assert spread == pytest.approx(estimates[0].stderr, rel=0.15)
