@@ -68,6 +68,7 @@ class EpochBatches:
         self._world_size = world_size
         self._epoch = 0
         self._position = 0
+        self._resume_at = 0
 
     def __len__(self) -> int:
         return -(-len(self._images) // self._batch_size)
@@ -83,9 +84,9 @@ class EpochBatches:
         return
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches come next, from its first unless it is under way."""
+        """Choose the epoch whose batches come next; a loaded place holds for its own epoch."""
         if epoch != self._epoch:
-            self._epoch, self._position = epoch, 0
+            self._epoch, self._position, self._resume_at = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
         """The epoch under way and how many of its batches were taken, 0 where all were."""
@@ -99,17 +100,19 @@ class EpochBatches:
                 f"has {len(self)}: resume with the same data and batch_size"
             )
         self._epoch, self._position = state_dict["epoch"], state_dict["position"]
+        self._resume_at = self._position
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: nothing here runs before the first batch is asked for, and Lightning sets
         # the epoch between the two.
+        start, self._resume_at = self._resume_at, 0
         images, order = self._images, None
         if self._redraw:
             images = binarize(images, "dynamic", generator(self._seed, "redraw", self._epoch))
         if self._shuffle:
             draws = generator(self._seed, "order", self._epoch)
             order = torch.randperm(len(images), generator=draws)
-        for index in range(self._position, len(self)):
+        for index in range(start, len(self)):
             first = index * self._batch_size
             size = min(self._batch_size, len(images) - first)
             mine = slice(
