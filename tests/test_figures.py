@@ -161,8 +161,8 @@ def test_each_point_has_the_colour_that_the_legend_gives_its_class():
 def test_names_of_ten_classes_in_one_place_stay_apart():
     fig = figures.figure(7, 6.4)
     ax = fig.add_subplot()
-    points = 0.5 * np.random.default_rng(0).standard_normal((2000, 2))
-    labels = np.arange(2000) % 10
+    points = np.tile(0.5 * np.random.default_rng(0).standard_normal((200, 2)), (10, 1))
+    labels = np.repeat(np.arange(10), 200)
     figures.latent_axes(ax, cover=points)
     figures.latent_scatter(ax, points, labels)
     named = [text for text, _ in texts_of(fig)]
@@ -208,6 +208,7 @@ def test_contours_enclose_the_mass_they_claim_of_a_gaussian(
     levels = figures.isocontours(ax, axis, axis, log_density, masses, color="k", label="p")
     # In the plane the mass within the level ρ of a Gaussian with maximum m is 1 − ρ / m.
     assert np.allclose(1 - np.exp(levels - offset), masses, atol=0.01)
+    assert all(dashes is None for _, dashes in ax.collections[0].get_linestyles())
     drawn = ax.collections[0].get_paths()
     for path, mass in zip(drawn[::-1], masses, strict=True):
         radii = np.sqrt(np.square(path.vertices / scale).sum(1))
