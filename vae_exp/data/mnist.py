@@ -174,7 +174,7 @@ def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Se
             reasons.append(f"{mirror} {error}")
         else:
             return mirrors[index:]
-    raise DownloadError("; ".join(reasons), transient=False)
+    raise DownloadError("; ".join(reasons) or "no mirror to ask", transient=False)
 
 
 def _from_mirrors(
