@@ -161,7 +161,8 @@ def test_each_point_has_the_colour_that_the_legend_gives_its_class():
 def test_names_of_ten_classes_in_one_place_stay_apart():
     fig = figures.figure(7, 6.4)
     ax = fig.add_subplot()
-    points = np.tile(0.5 * np.random.default_rng(0).standard_normal((200, 2)), (10, 1))
+    own = 0.5 * np.random.default_rng(0).standard_normal((200, 2)) - (0, 1)  # where 1σ is written
+    points = np.tile(own, (10, 1))
     labels = np.repeat(np.arange(10), 200)
     figures.latent_axes(ax, cover=points)
     figures.latent_scatter(ax, points, labels)
@@ -180,6 +181,17 @@ def test_a_class_is_named_where_it_outnumbers_the_others():
     assert list(places) == ["1", "4", "8"]
     for name, middle in middles.items():
         assert np.abs(np.subtract(places[str(name)], middle)).max() < 0.6
+
+
+def test_a_class_without_room_among_its_points_is_named_in_the_legend_alone():
+    ax = figures.figure(5, 5).add_subplot()
+    points = 0.01 * np.random.default_rng(0).standard_normal((100, 2)) + 1
+    figures.latent_axes(ax)
+    figures.latent_scatter(ax, points, np.arange(100) % 10)
+    in_the_plane = [text for text in ax.texts if "σ" not in text.get_text()]
+    assert 1 <= len(in_the_plane) < 10
+    assert all(np.abs(np.subtract(text.xy, 1)).max() < 0.15 for text in in_the_plane)
+    assert len(ax.get_legend().get_texts()) == 10
 
 
 def test_one_image_can_be_scattered():

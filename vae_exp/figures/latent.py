@@ -167,15 +167,15 @@ def _label_places(
     counts = np.zeros((len(CLASS_COLORS), cells, cells))
     np.add.at(counts, (classes[seen], *at[seen].T), 1)
     around = uniform_filter(counts, size=(1, 3, 3), mode="constant")
-    scores = around**2 / np.maximum(around.sum(0), 1e-9)
+    scores = np.where(counts > 0, around**2 / np.maximum(around.sum(0), 1e-9), 0)
     middles = np.stack(np.meshgrid(*2 * [np.arange(cells) + 0.5], indexing="ij"), -1)
     taken = [(np.array([0, -radius]) - low) / size for radius in RADII]
     places = {}
     for name, score in enumerate(scores):
         clear = [np.abs(middles - place).max(-1) >= 1.5 for place in taken]
-        score = np.where(np.all(clear, axis=0), score, 0)
-        if score.max() > 1e-9:
-            best = middles[np.unravel_index(score.argmax(), score.shape)]
+        clear_score = score * np.all(clear, axis=0)
+        if clear_score.any():
+            best = middles[np.unravel_index(clear_score.argmax(), score.shape)]
             taken.append(best)
             places[name] = tuple((low + best * size).tolist())
     return places
