@@ -118,8 +118,7 @@ def test_noise_is_a_function_of_seed_and_step() -> None:
 
 
 def test_one_cycle_rises_to_lr_and_falls() -> None:
-    parameters = [torch.nn.Parameter(torch.zeros(1))]
-    optimizer, schedule = AdamOneCycle(0.1, warmup=0.25).build(parameters, steps=100)
+    optimizer, schedule = AdamOneCycle(0.1, warmup=0.25).build(small_model(), steps=100)
     assert schedule is not None
     rates = []
     for _ in range(100):
@@ -129,6 +128,19 @@ def test_one_cycle_rises_to_lr_and_falls() -> None:
     assert max(rates) == pytest.approx(0.1)
     assert 20 <= rates.index(max(rates)) <= 30
     assert rates[-1] < 1e-3
+
+
+def test_only_the_encoder_decays() -> None:
+    model = small_model()
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    optimizer, _ = AdamOneCycle(0.1, encoder_weight_decay=2.0).build(model, steps=100)
+    rate = optimizer.param_groups[0]["lr"]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, tensor in model.named_parameters():
+        kept = 1 - 2.0 * rate if name.startswith("encoder") else 1.0
+        torch.testing.assert_close(tensor, kept * before[name])
 
 
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf")])

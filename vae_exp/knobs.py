@@ -3,6 +3,7 @@
 Each knob is one line of `Config`: its check, its error and its line of `--help` come from there.
 """
 
+import reprlib
 import types
 import typing
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Config:
     seed: int = knob(0, "start of every random number", minimum=0, maximum=2**32 - 1)
     epochs: int = knob(100, "passes over the training images", minimum=1)
     batch_size: int = knob(200, "images a step", minimum=1)
-    lr: float = knob(3e-3, "learning rate; under a schedule, its peak", above=0)
+    lr: float = knob(5e-3, "learning rate; under a schedule, its peak", above=0)
     latent_dim: int = knob(2, "dimensions of z", minimum=1)
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
@@ -75,7 +76,7 @@ def check_knob(name: str, value: Any) -> None:
     meta = KNOBS[name].metadata
     outside = isinstance(value, int | float) and value not in meta["range"]
     if outside or (meta["choices"] and value is not None and value not in meta["choices"]):
-        raise UserError(f"{name} must be {expected(name)}, got {value!r}")
+        raise UserError(f"{name} must be {expected(name)}, got {reprlib.repr(value)}")
 
 
 def help_lines() -> Iterator[str]:

@@ -1,13 +1,12 @@
 """What a number may be: said once, for the knobs and in the annotations of constructors."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
 
 @dataclass(frozen=True)
 class Range:
-    """Limits of a finite number; `above` and `below` are not attained themselves."""
+    """Limits of a number below 2^63 in size; `above` and `below` are not attained themselves."""
 
     minimum: float | None = None
     above: float | None = None
@@ -15,9 +14,9 @@ class Range:
     below: float | None = None
 
     def __contains__(self, value: float) -> bool:
-        """Whether a number is finite and within the limits."""
+        """Whether a number is finite, not absurd, and within the limits."""
         return (
-            abs(value) < math.inf
+            abs(value) < 2**63
             and (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
             and (self.maximum is None or value <= self.maximum)
@@ -35,4 +34,5 @@ class Range:
 Positive = Annotated[int, Range(minimum=1)]
 NonNegative = Annotated[int, Range(minimum=0)]
 PositiveNumber = Annotated[float, Range(above=0)]
+NonNegativeNumber = Annotated[float, Range(minimum=0)]
 Fraction = Annotated[float, Range(above=0, below=1)]

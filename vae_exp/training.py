@@ -1,7 +1,7 @@
 """The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -30,10 +30,8 @@ class Objective(Protocol):
 class OptimizerFactory(Protocol):
     """An optimiser and its schedule for a run of a known length."""
 
-    def build(
-        self, parameters: Any, steps: int
-    ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """For these parameters and this many steps."""
+    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """For this model and this many steps."""
         ...
 
 
@@ -99,7 +97,7 @@ class VAEModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule step by step."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = self.optimizer_factory.build(self.model.parameters(), steps)
+        optimizer, schedule = self.optimizer_factory.build(self.model, steps)
         if schedule is None:
             return optimizer
         return {
