@@ -37,7 +37,7 @@ class Config:
     seed: int = knob(0, "start of every random number", minimum=0, maximum=2**32 - 1)
     epochs: int = knob(100, "passes over the training images", minimum=1)
     batch_size: int = knob(200, "images a step", minimum=1)
-    lr: float = knob(5e-3, "learning rate; under a schedule, its peak", above=0)
+    lr: float = knob(1e-2, "learning rate; under a schedule, its peak", above=0)
     latent_dim: int = knob(2, "dimensions of z", minimum=1)
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)

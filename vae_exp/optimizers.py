@@ -36,7 +36,7 @@ class AdamOneCycle:
 
     def __init__(
         self,
-        lr: PositiveNumber = 5e-3,
+        lr: PositiveNumber = 1e-2,
         warmup: Fraction = 0.3,
         encoder_weight_decay: NonNegativeNumber = 1.0,
     ):

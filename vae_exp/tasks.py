@@ -49,11 +49,25 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     reason = analysis.unsuited(run.model)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
-    data: DigitsDataModule = build(run.config.data)
-    data.setup()
-    findings = analysis(run.model, data.splits, cfg.seed)
+    splits = splits_of(run)
+    findings = analysis(run.model, splits, cfg.seed)
     keep(findings, analysis.name, cfg.seed, run.folder)
     show(findings, run.folder, console)
+
+
+def splits_of(run: runs.Run) -> Splits:
+    """The very images that a run was made with; raises UserError where they are not at hand."""
+    made_with = runs.read_metrics(run.folder).get("data")
+    if made_with is not None:
+        run.config.data.source = made_with["name"]
+    data: DigitsDataModule = build(run.config.data)
+    data.setup()
+    if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
+        raise UserError(
+            f"{run.folder} was tested on images with sha256 {made_with['sha256'][:12]}…, those at "
+            f"hand have {data.splits.test.sha256[:12]}…: point data.root to those of the run"
+        )
+    return data.splits
 
 
 class Train:

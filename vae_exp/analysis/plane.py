@@ -10,7 +10,7 @@ from vae_exp.data import batch_x
 from vae_exp.posteriors import Posterior
 
 REACH = 8.0
-COARSE, FINE = 321, 201
+COARSE, FINE = 201, 201
 BLOCK = 8192
 NEGLIGIBLE = -12.0  # nats below the maximum: less than 1e-5 of its density
 
@@ -74,6 +74,25 @@ def window(plane: Plane, log_densities: dict[str, Callable[[Tensor], Tensor]]) -
         width, height = right - left, top - bottom
         left, right = left - 0.2 * width * touched[0], right + 0.2 * width * touched[1]
         bottom, top = bottom - 0.2 * height * touched[2], top + 0.2 * height * touched[3]
+
+
+@torch.no_grad()
+def weights_on_grid(
+    log_joint: Callable[[Tensor], Tensor], latent_dim: int
+) -> tuple[Tensor, Tensor]:
+    """The posterior as points z [G, Z] with weights [G] that sum to one, for Z of 1 or 2.
+
+    ``log_joint`` maps z [G, Z] to [G], up to a constant.
+    """
+    if latent_dim == 1:
+        z = torch.linspace(-REACH, REACH, 8001)[:, None]
+        log_density = log_joint(z)
+    else:
+        plane = Plane(torch.zeros(2), torch.eye(2))
+        found = window(plane, {"joint": log_joint})
+        z = plane.points(found.xs, found.ys).flatten(0, 1)
+        log_density = found.log_densities["joint"].flatten()
+    return z, torch.softmax(log_density.double(), 0)
 
 
 def _evaluate(

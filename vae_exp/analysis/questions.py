@@ -1,0 +1,224 @@
+"""The five true-or-false questions of the assignment, each with evidence from the model."""
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from vae_exp import bounds
+from vae_exp.analysis.base import Findings
+from vae_exp.analysis.plane import weights_on_grid
+from vae_exp.data import Splits
+from vae_exp.densities import bernoulli_log_density, factorized_gaussian_log_density
+from vae_exp.errors import UserError
+from vae_exp.hermite import gaussian_elbo
+from vae_exp.model import TOP_PIXELS, VAE, top_half
+from vae_exp.networks import check_positive
+from vae_exp.quadrature import evidence
+from vae_exp.seeding import generator
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, whether it is true, and the numbers that show it."""
+
+    question: str
+    true: bool
+    evidence: str
+    numbers: dict[str, Any]
+
+
+class Questions:
+    """Section 4c: what factorises, what the ELBO promises, what a density may be.
+
+    ``images`` test images carry the evidence for (a) to (c); ``steps`` bounds the search for a
+    training step in which ELBO and KL rise together.
+    """
+
+    name = "questions"
+
+    def __init__(self, *, images: int = 10, steps: int = 200, lr: float = 1e-3) -> None:
+        check_positive("task.images", images)
+        check_positive("task.steps", steps)
+        if not lr > 0:
+            raise UserError(f"task.lr must be positive, got {lr}")
+        self.images = images
+        self.steps = steps
+        self.lr = lr
+
+    def unsuited(self, model: VAE) -> str | None:
+        """The evidence rests on exact posteriors, which take a grid over z."""
+        if model.latent_dim <= 2:
+            return None
+        return f"the exact posterior needs latent_dim 1 or 2, the model has {model.latent_dim}"
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        """A table with five rows, and the numbers behind it."""
+        x = splits.test.images[: self.images]
+        answers = {
+            "a": bottom_given_z(model, x, seed),
+            "b": bottom_given_top(model, x),
+            "c": elbo_and_kl(model, x, self.steps, self.lr, seed),
+            "d": negative_density(),
+            "e": density_above_one(),
+        }
+        title = f"True or false? {splits.caption}, {len(x)} test images"
+        table = Table(title=title, show_lines=True)
+        table.add_column("")
+        table.add_column("question", ratio=5)
+        table.add_column("answer")
+        table.add_column("evidence", ratio=6)
+        for letter, answer in answers.items():
+            table.add_row(letter, answer.question, str(answer.true), answer.evidence)
+        numbers = {
+            letter: {
+                "question": answer.question,
+                "answer": answer.true,
+                "evidence": answer.evidence,
+                **answer.numbers,
+            }
+            for letter, answer in answers.items()
+        }
+        return Findings(numbers=numbers, tables=[table])
+
+
+@torch.no_grad()
+def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
+    """Compare log p(x, top | z) bookkeeping with the sum over the bottom's pixels, one z an image.
+
+    log p(bottom | z, top) = log p(x | z) − log p(top | z) is free of the top and equals
+    Σ_i log p(x_i | z) exactly when the pixels are independent given z.
+    """
+    draws = generator(seed, "questions", "a")
+    z = model.posterior(x).sample(torch.randn(1, len(x), model.latent_dim, generator=draws))[0]
+    joint = model.log_likelihood(x, z) - model.log_likelihood_top_half(top_half(x), z)
+    logits = model.decoder(z)[:, TOP_PIXELS:]
+    bottom = x[:, TOP_PIXELS:]
+    product = torch.stack(
+        [bernoulli_log_density(logits[:, i : i + 1], bottom[:, i : i + 1]) for i in range(392)]
+    ).sum(0)
+    gap = (joint - product).abs().max().item()
+    true = gap < 1e-2
+    return Answer(
+        "Does p(bottom half of x | z) factorise over the bottom's pixels?",
+        true,
+        f"log p(bottom | z) is {joint.mean():.2f} nats, the product of its 392 marginals gives "
+        f"{product.mean():.2f}: they differ by at most {gap:.0e} (rounding)",
+        {
+            "log_p_bottom_given_z": joint.mean().item(),
+            "product_of_marginals": product.mean().item(),
+            "largest_difference": gap,
+        },
+    )
+
+
+@torch.no_grad()
+def bottom_given_top(model: VAE, x: Tensor) -> Answer:
+    """Compare the exact log p(bottom | top) with the product of its exact marginals.
+
+    log p(bottom | top) = log p(x) − log p(top); p(x_i = 1 | top) = ∫ p(z | top) σ(logit_i(z)) dz.
+    """
+    top = torch.arange(TOP_PIXELS)
+    whole, seen = evidence(model, x), evidence(model, top_half(x), top)
+    joint = whole.log_p_x - seen.log_p_x
+    error = (whole.error + seen.error).max().item()
+    marginals = []
+    for image in x:
+        seen_part = partial(model.joint_log_density_top_half, top_half(image))
+        z, weights = weights_on_grid(seen_part, model.latent_dim)
+        means = torch.sigmoid(model.decoder(z)[:, TOP_PIXELS:]).double()
+        marginals.append(weights @ means)  # [392]
+    p = torch.stack(marginals)
+    bottom = x[:, TOP_PIXELS:].double()
+    product = (bottom * p.log() + (1 - bottom) * torch.log1p(-p)).sum(1)
+    gap = joint - product
+    true = bool((gap.abs() < 1e-2).all())
+    return Answer(
+        "Does p(bottom half of x | top half of x) factorise over the bottom's pixels?",
+        true,
+        f"exact log p(bottom | top) is {joint.mean():.2f} ± {error:.0e} nats, the product of its "
+        f"392 marginals gives {product.mean():.2f}: the pixels share z",
+        {
+            "log_p_bottom_given_top": joint.mean().item(),
+            "product_of_marginals": product.mean().item(),
+            "mean_difference": gap.mean().item(),
+            "quadrature_error": error,
+        },
+    )
+
+
+def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answer:
+    """Train a copy on, and look for a step in which ELBO and KL(q ‖ p(z | x)) both rise.
+
+    log p(x) = ELBO + KL, so it takes a step in which the decoder gains more than the bound.
+    """
+    student = copy.deepcopy(model).requires_grad_(True)
+    optimizer = torch.optim.Adam(student.parameters(), lr=lr)
+    draws = generator(seed, "questions", "c")
+    before = exact_elbo_and_kl(student, x)
+    for step in range(1, steps + 1):
+        noise = torch.randn(1, len(x), model.latent_dim, generator=draws)
+        optimizer.zero_grad()
+        bounds.loss(student.elbo_terms(x, noise).bound).backward()
+        optimizer.step()
+        after = exact_elbo_and_kl(student, x)
+        elbo_rise, kl_rise = after[0] - before[0], after[1] - before[1]
+        if min(elbo_rise, kl_rise) > 2 * (before[2] + after[2]):
+            return Answer(
+                "If the ELBO rises while θ and φ are trained together, has KL(q(z|x) ‖ p(z|x)) "
+                "necessarily become smaller?",
+                False,
+                f"no: in step {step} of further training the ELBO rose by {elbo_rise:.3f} and the "
+                f"KL by {kl_rise:.3f} nats (both exact to {before[2] + after[2]:.0e})",
+                {"step": step, "elbo_rise": elbo_rise, "kl_rise": kl_rise, "kl": after[1]},
+            )
+        before = after
+    raise UserError(
+        f"task=questions found no step of {steps} in which ELBO and KL both rose: raise task.steps"
+    )
+
+
+@torch.no_grad()
+def exact_elbo_and_kl(model: VAE, x: Tensor) -> tuple[float, float, float]:
+    """Mean ELBO of the encoder's q, mean KL(q ‖ p(z | x)) and the largest error, in nats."""
+    exact = evidence(model, x)
+    elbo = gaussian_elbo(lambda z: model.joint_log_density(x, z), model.posterior(x)).double()
+    kl = exact.log_p_x - elbo
+    return elbo.mean().item(), kl.mean().item(), exact.error.mean().item()
+
+
+def negative_density() -> Answer:
+    """The smallest value of N(x; 0, σ²) over wide grids of x and σ."""
+    smallest = gaussian_densities().min().item()
+    return Answer(
+        "Can a Gaussian density N(x | μ, σ²) be below 0?",
+        smallest < 0,
+        "it is exp of a real number: the smallest of 10,000 values, with |x − μ| ≤ 5 and σ from "
+        f"0.05 to 5, is {smallest:.1g}",
+        {"smallest_density": smallest},
+    )
+
+
+def density_above_one() -> Answer:
+    """The density at the mean of a narrow Gaussian."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    density = factorized_gaussian_log_density(zero, zero + torch.tensor(0.1).log(), zero).exp()
+    return Answer(
+        "Can a Gaussian density N(x | μ, σ²) be above 1?",
+        bool(density > 1),
+        f"at its mean with σ = 0.1 it is 1 / (0.1 √2π) = {density.item():.3f}",
+        {"density": density.item()},
+    )
+
+
+def gaussian_densities() -> Tensor:
+    """N(x; 0, σ²) at 100 x in [−5, 5] and 100 σ in [0.05, 5]: [10000]."""
+    x = torch.linspace(-5, 5, 100, dtype=torch.float64)
+    log_std = torch.linspace(0.05, 5, 100, dtype=torch.float64).log()
+    z, s = torch.meshgrid(x, log_std, indexing="ij")
+    zero = torch.zeros(1, dtype=torch.float64)
+    return factorized_gaussian_log_density(zero, s.reshape(-1, 1), z.reshape(-1, 1)).exp()
