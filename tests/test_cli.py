@@ -68,6 +68,11 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("lr=${nope}",), "lr"),
     (("lr=${lr}",), "lr"),
     (("lr=???",), "lr"),
+    (("lr=1" + "0" * 400,), "lr"),
+    (("epochs=1" + "0" * 400,), "epochs must be an integer >= 1"),
+    (("data.source=???",), "data.source"),
+    (("task.analyses.samples=null",), "task.analyses.samples must be"),
+    (("+hydra.sweeper.params.seed=1",), "hydra.sweeper.params"),
     (("lr=${oc.env:VAE_EXP_NO_SUCH_VARIABLE}",), "lr"),
     (("batch_size=0",), "batch_size must be"),
     (("latent_dim=0",), "latent_dim must be"),
@@ -110,6 +115,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("hydra=null",), "hydra"),
     (("hydra.run.dir=null",), "hydra.run.dir"),
     (("hydra.run.dir=${nope}",), "hydra.run.dir"),
+    (("hydra.run.dir=" + "9" * 400,), "9999"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
     (("model=3",), "model must be one of"),
     (("model.encoder=3",), "model.encoder"),
@@ -135,6 +141,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("run=latest",), "run is not read by task=train"),
     ((f"task={TASK}",), "run=latest"),
     ((f"task={TASK}", "run="), "run=latest"),
+    ((f"task={TASK}", "run=" + "9" * 400), "9999"),
     ((f"task={TASK}", "run=no/such/run"), "no/such/run"),
     ((f"task={TASK}", "run=/no such/run"), "/no such/run"),
     ((f"task={TASK}", "run=/kein/Übungslauf (1)"), "Übungslauf (1)"),
@@ -217,6 +224,16 @@ def test_a_refused_process_says_one_line_exits_with_two_and_leaves_nothing(folde
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
         assert not list(folder.iterdir())
+
+
+def test_a_mistake_that_only_the_run_can_find_is_one_line_too_and_leaves_nothing(
+    folder: Path,
+) -> None:
+    done = start(folder, "data=debug", "data.source=digits", "model.decoder.latent_dim=5")
+    assert done.returncode == 2, done.stderr
+    assert [line for line in done.stderr.splitlines() if "latent_dim" in line]
+    assert "Traceback" not in done.stderr
+    assert not list(folder.iterdir())
 
 
 def test_a_wrong_config_is_refused_before_anything_heavy_is_imported(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import itertools
+import os
 import shutil
 import sys
 import textwrap
@@ -70,7 +71,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
-    if args.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
+    if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
         for job in config.jobs(cfg, overrides):
             config.check(config.composed(job), job)
         _hydra([*words, *_folder("hydra.sweep.dir", cfg, overrides)], _job)
@@ -127,7 +128,7 @@ def _job(cfg: DictConfig) -> Any:
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     """A single run: a mistake that only it can find is one line too, and leaves no folder."""
     folder = Path(config.resolved(cfg, "hydra.run.dir")).resolve()
-    before = {path for path in (folder, *folder.parents) if path.exists()}
+    before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     words = [*words, *_folder("hydra.run.dir", cfg, overrides)]
     refused = []
 
@@ -187,7 +188,7 @@ def _make(folder: Path, exist_ok: bool = False) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
-        if folder.is_dir():
+        if os.path.isdir(folder):
             raise
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 

@@ -5,7 +5,9 @@ Nothing is imported but Hydra, no folder is made, no data is read.
 
 import difflib
 import inspect
+import os
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -33,6 +35,14 @@ from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TRAIN = "vae_exp.tasks.Train"
+REFUSALS = (
+    HydraException,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
 
 
 def choices(group: str) -> list[str]:
@@ -84,7 +94,7 @@ def composed(overrides: list[Override]) -> DictConfig:
         _check_key(override)
     try:
         return _compose([str(override.input_line) for override in overrides])
-    except (HydraException, ValueError) as error:
+    except REFUSALS as error:
         raise UserError(_explain(error, overrides)) from error
 
 
@@ -122,9 +132,10 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
 
     cfg: composed from what is fixed. Raises UserError where the overrides make no job.
     """
-    if not str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
+    sweeper = resolved(cfg, "hydra.sweeper") or {}
+    if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
         return [[override for override in overrides if not override.is_sweep_override()]]
-    params = parse(f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items())
+    params = parse(f"{key}={value}" for key, value in (sweeper["params"] or {}).items())
     own = [override for override in overrides if override.is_hydra_override()]
     swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
     with _initialized():
@@ -190,7 +201,7 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
         if key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
             raise UserError(f"{key} is not read by task={task}, but by {readers or 'no task'}")
-    if not training and cfg.run != "latest" and not Path(cfg.run).exists():
+    if not training and cfg.run != "latest" and not os.path.exists(cfg.run):
         raise UserError(f"run must be latest, a run's folder or a checkpoint, got {cfg.run!r}")
 
 
@@ -215,21 +226,24 @@ def resolved(cfg: DictConfig, key: str) -> Any:
     """What lies at a dotted key, as plain containers; raises UserError where it has no value."""
     try:
         value = OmegaConf.select(cfg, key, throw_on_missing=True)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or key}: {_first_line(error)}") from error
+        if not OmegaConf.is_config(value):
+            return value
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, AttributeError) as error:
+        at = getattr(error, "full_key", None) or key
+        raise UserError(f"{at}: {_first_line(error)}") from error
 
 
-def _explain(error: HydraException | ValueError, overrides: list[Override]) -> str:
+def _explain(error: Exception, overrides: list[Override]) -> str:
     """One line for what Hydra refused, from the exception that lies under its own."""
-    if isinstance(error, ValueError):
+    if not isinstance(error, HydraException):
         return " ".join(str(override.input_line) for override in overrides) + f": {error}"
     if isinstance(error, MissingConfigException):
         for override in overrides:
             key, value, allowed = override.key_or_group, override.value(), None
             if key in all_groups() and value not in (allowed := choices(key)):
                 hint = _nearest(str(value), allowed)
-                return f"{key} must be one of {', '.join(allowed)}, got {value!r}{hint}"
+                return f"{key} must be one of {', '.join(allowed)}, got {reprlib.repr(value)}{hint}"
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException):
         return str(error).partition("Config search path")[0]
@@ -237,7 +251,9 @@ def _explain(error: HydraException | ValueError, overrides: list[Override]) -> s
     given = [override for override in overrides if override.key_or_group.startswith(key)]
     if key in KNOBS:
         values = [o.value() if o.key_or_group == key else o.input_line for o in given]
-        return f"{key} must be {expected(key)}" + (f", got {values[-1]!r}" if values else "")
+        return f"{key} must be {expected(key)}" + (
+            f", got {reprlib.repr(values[-1])}" if values else ""
+        )
     if OmegaConf.is_config(cause.parent_node) and "not in" in str(cause):
         return _unknown(key, cause.parent_node)
     return f"{key or given[-1].input_line}: {_first_line(cause)}"

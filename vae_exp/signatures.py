@@ -5,6 +5,7 @@ A wrong key or type is then refused in a fraction of a second, where importing t
 
 import ast
 import difflib
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ WORDS = {
     "Path": "a path",
     "bool": "true or false",
 }
+SEQUENCES = {"list", "tuple", "Sequence", "Iterable"}
+MAPPINGS = {"dict", "Mapping"}
 INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -72,15 +75,25 @@ def _bind(node: dict[Any, Any], path: str, package: str) -> None:
             hint = f"did you mean {path}.{close[0]}?" if close else f"{target} takes {names}"
             raise UserError(f"unknown key '{path}.{key}'; {hint}")
         annotation = known[key].annotation
-        if annotation is not None and not _accepts(annotation, value, known[key].module):
-            raise UserError(
-                f"{path}.{key} must be {_words(annotation, known[key].module)}, got {value!r}"
-            )
+        if annotation is not None:
+            _check_value(annotation, value, known[key].module, f"{path}.{key}")
     if node.get("_partial_") or node.get("_args_"):
         return
     for key, parameter in known.items():
         if parameter.required and key not in given:
             raise UserError(f"{path}.{key} is missing: {target} needs it")
+
+
+def _check_value(annotation: ast.expr, value: Any, module: str, path: str) -> None:
+    match annotation:
+        case ast.Subscript(value=ast.Name(id=outer), slice=ast.Tuple(elts=[_, inner])) if (
+            outer in MAPPINGS and isinstance(value, dict) and not _is_built(value)
+        ):
+            for key, item in value.items():
+                _check_value(inner, item, module, f"{path}.{key}")
+        case _ if not _accepts(annotation, value, module):
+            got = reprlib.repr(value)
+            raise UserError(f"{path} must be {_words(annotation, module)}, got {got}")
 
 
 def _words(annotation: ast.expr, module: str) -> str:
@@ -163,15 +176,15 @@ def _accepts_generic(outer: str, inner: ast.expr, value: Any, module: str) -> bo
     if outer == "Literal":
         options = [item.value for item in items if isinstance(item, ast.Constant)]
         return any(type(option) is type(value) and option == value for option in options)
-    if outer in {"list", "List", "Sequence", "Iterable", "tuple", "Tuple"}:
+    if outer in SEQUENCES:
         if not isinstance(value, list):
             return False
-        if outer.lower() != "tuple" or _is_ellipsis(items[-1]):
+        if outer != "tuple" or _is_ellipsis(items[-1]):
             return all(_accepts(items[0], item, module) for item in value)
         return len(value) == len(items) and all(
             _accepts(item, part, module) for item, part in zip(items, value, strict=True)
         )
-    if outer in {"dict", "Dict", "Mapping"}:
+    if outer in MAPPINGS:
         return isinstance(value, dict)
     return outer != "Callable" or _is_built(value)
 
