@@ -98,6 +98,16 @@ class PosteriorGrid:
     log_density: Tensor
     inside: float
 
+    @property
+    def points(self) -> Tensor:
+        """The middles of the cells: z [G, Z]."""
+        return torch.cartesian_prod(*self.axes).reshape(-1, len(self.axes))
+
+    @property
+    def weights(self) -> Tensor:
+        """The share of the posterior in each cell: [G], summing to one."""
+        return torch.softmax(self.log_density.flatten(), 0)
+
 
 @torch.no_grad()
 def posterior_grid(

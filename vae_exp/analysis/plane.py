@@ -1,6 +1,6 @@
 """A density over a plane through latent space, on a window that holds all its mass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +50,7 @@ class Window:
 
 
 @torch.no_grad()
-def window(plane: Plane, log_densities: dict[str, Callable[[Tensor], Tensor]]) -> Window:
+def window(plane: Plane, log_densities: Mapping[str, Callable[[Tensor], Tensor]]) -> Window:
     """Evaluate log densities, each z [G, Z] -> [G], over a window that crops none of them.
 
     A coarse look over [−8, 8]² finds where any of them is within 12 nats of its maximum; a fine
@@ -76,27 +76,8 @@ def window(plane: Plane, log_densities: dict[str, Callable[[Tensor], Tensor]]) -
         bottom, top = bottom - 0.2 * height * touched[2], top + 0.2 * height * touched[3]
 
 
-@torch.no_grad()
-def weights_on_grid(
-    log_joint: Callable[[Tensor], Tensor], latent_dim: int
-) -> tuple[Tensor, Tensor]:
-    """The posterior as points z [G, Z] with weights [G] that sum to one, for Z of 1 or 2.
-
-    ``log_joint`` maps z [G, Z] to [G], up to a constant.
-    """
-    if latent_dim == 1:
-        z = torch.linspace(-REACH, REACH, 8001)[:, None]
-        log_density = log_joint(z)
-    else:
-        plane = Plane(torch.zeros(2), torch.eye(2))
-        found = window(plane, {"joint": log_joint})
-        z = plane.points(found.xs, found.ys).flatten(0, 1)
-        log_density = found.log_densities["joint"].flatten()
-    return z, torch.softmax(log_density.double(), 0)
-
-
 def _evaluate(
-    plane: Plane, log_densities: dict[str, Callable[[Tensor], Tensor]], xs: Tensor, ys: Tensor
+    plane: Plane, log_densities: Mapping[str, Callable[[Tensor], Tensor]], xs: Tensor, ys: Tensor
 ) -> dict[str, Tensor]:
     z = plane.points(xs, ys)
     return {

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ from torch import Tensor
 
 from vae_exp import bounds
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.plane import weights_on_grid
 from vae_exp.data import Splits
 from vae_exp.densities import bernoulli_log_density, factorized_gaussian_log_density
 from vae_exp.errors import UserError
-from vae_exp.hermite import gaussian_elbo
 from vae_exp.model import TOP_PIXELS, VAE, top_half
 from vae_exp.networks import check_positive
-from vae_exp.quadrature import evidence
+from vae_exp.quadrature import evidence, gaussian_elbo, posterior_grid, vae_table
 from vae_exp.seeding import generator
 
 
@@ -126,12 +123,12 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
     whole, seen = evidence(model, x), evidence(model, top_half(x), top)
     joint = whole.log_p_x - seen.log_p_x
     error = (whole.error + seen.error).max().item()
+    table = vae_table(model, top_half(x), top)
     marginals = []
-    for image in x:
-        seen_part = partial(model.joint_log_density_top_half, top_half(image))
-        z, weights = weights_on_grid(seen_part, model.latent_dim)
-        means = torch.sigmoid(model.decoder(z)[:, TOP_PIXELS:]).double()
-        marginals.append(weights @ means)  # [392]
+    for row in range(len(x)):
+        grid = posterior_grid(table, seen, row)
+        means = torch.sigmoid(model.decoder(grid.points.to(x))[:, TOP_PIXELS:]).double()
+        marginals.append(grid.weights @ means)  # [392]
     p = torch.stack(marginals)
     bottom = x[:, TOP_PIXELS:].double()
     product = (bottom * p.log() + (1 - bottom) * torch.log1p(-p)).sum(1)
@@ -186,7 +183,7 @@ def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answ
 def exact_elbo_and_kl(model: VAE, x: Tensor) -> tuple[float, float, float]:
     """Mean ELBO of the encoder's q, mean KL(q ‖ p(z | x)) and the largest error, in nats."""
     exact = evidence(model, x)
-    elbo = gaussian_elbo(lambda z: model.joint_log_density(x, z), model.posterior(x)).double()
+    elbo = gaussian_elbo(lambda z: model.joint_log_density(x, z), model.posterior(x))
     kl = exact.log_p_x - elbo
     return elbo.mean().item(), kl.mean().item(), exact.error.mean().item()
 

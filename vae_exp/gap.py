@@ -1,0 +1,158 @@
+"""The inference gap of an encoder, per image, and which part of it each restriction costs.
+
+log p(x) − ELBO(encoder) = [log p(x) − ELBO(best full-covariance Gaussian)]
+                         + [best full − best diagonal] + [best diagonal − encoder]
+
+Cremer et al. 2018, arXiv:1801.03558.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vae_exp import svi
+from vae_exp.model import VAE
+from vae_exp.posteriors import DiagonalGaussian, FullGaussian, Posterior
+from vae_exp.quadrature import gaussian_elbo
+from vae_exp.seeding import generator
+
+Progress = Callable[[float], None]
+Q = TypeVar("Q", bound=Posterior)
+
+PARTS = ("not Gaussian", "no covariance", "amortisation")
+BLOCK = 100  # images fitted at a time
+MONTE_CARLO = 4096  # samples for an ELBO where no Gauss-Hermite rule applies
+
+
+@dataclass(frozen=True)
+class Gap:
+    """ELBOs of the encoder's q and of the best Gaussians, per image [B], in nats.
+
+    ``encoder``, ``diagonal`` and ``full`` are those q themselves.
+    """
+
+    elbo_encoder: Tensor
+    elbo_diagonal: Tensor
+    elbo_full: Tensor
+    encoder: DiagonalGaussian
+    diagonal: DiagonalGaussian
+    full: FullGaussian
+
+    def parts(self, log_p_x: Tensor) -> dict[str, Tensor]:
+        """The three parts of log p(x) − ELBO(encoder), in the order of PARTS: [B] each."""
+        return {
+            "not Gaussian": log_p_x - self.elbo_full,
+            "no covariance": self.elbo_full - self.elbo_diagonal,
+            "amortisation": self.elbo_diagonal - self.elbo_encoder,
+        }
+
+
+def inference_gap(
+    model: VAE,
+    x: Tensor,
+    *,
+    starts: int = 3,
+    steps: int = 200,
+    samples: int = 16,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Gap:
+    """Fit the best diagonal and full-covariance Gaussian to every posterior p(z | x) by SVI.
+
+    x [B, D]. A diagonal q starts from the encoder's and from ``starts`` promising z; a full one
+    from the best diagonal q. A fit never ends below where it started: the start stays a candidate.
+    """
+    frozen = [parameter.requires_grad for parameter in model.parameters()]
+    model.requires_grad_(False)
+    gaps = []
+    for first in range(0, len(x), BLOCK):
+        block = x[first : first + BLOCK]
+        draws = generator(seed, "gap", first)
+        gaps.append(_fit_block(model, block, starts, steps, samples, draws))
+        if progress is not None:
+            progress(min(1.0, (first + BLOCK) / len(x)))
+    for parameter, required in zip(model.parameters(), frozen, strict=True):
+        parameter.requires_grad_(required)
+    return _joined(gaps)
+
+
+def _fit_block(
+    model: VAE, x: Tensor, starts: int, steps: int, samples: int, draws: torch.Generator
+) -> Gap:
+    def log_joint(z: Tensor) -> Tensor:
+        return model.joint_log_density(x, z)
+
+    def elbo(q: Posterior) -> Tensor:
+        if model.latent_dim <= 2:
+            return gaussian_elbo(log_joint, q)
+        return svi.elbo_of(log_joint, q, samples=MONTE_CARLO, generator=draws).double()
+
+    encoder = model.posterior(x)
+    # A few cheap steps tell which start deserves the rest.
+    tried = svi.fit(
+        log_joint,
+        _stacked(
+            encoder,
+            svi.promising_starts(
+                log_joint, len(x), model.latent_dim, starts=starts, generator=draws
+            ),
+        ),
+        samples=4,
+        steps=steps // 4,
+        generator=draws,
+    ).q
+    reached = torch.stack([elbo(_of_start(tried, i)) for i in range(starts + 1)])
+    begun = svi.best_of_starts(tried, reached)
+    fitted = svi.fit(log_joint, begun, samples=samples, steps=steps, lr=0.03, generator=draws).q
+    diagonal, elbo_diagonal = _better(elbo, [encoder, begun, fitted])
+
+    tilted = FullGaussian.from_diagonal(diagonal)
+    full, elbo_full = _better(
+        elbo,
+        [
+            tilted,
+            svi.fit(log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=draws).q,
+        ],
+    )
+    return Gap(elbo(encoder), elbo_diagonal, elbo_full, encoder, diagonal, full)
+
+
+def _stacked(encoder: DiagonalGaussian, starts: DiagonalGaussian) -> DiagonalGaussian:
+    """All starts side by side: leading axes [1 + starts, B]."""
+    return DiagonalGaussian(
+        torch.cat([encoder.mean[None], starts.mean]),
+        torch.cat([encoder.log_std[None], starts.log_std]),
+    )
+
+
+def _of_start(q: DiagonalGaussian, index: int) -> DiagonalGaussian:
+    return DiagonalGaussian(q.mean[index], q.log_std[index])
+
+
+def _better(elbo: Callable[[Q], Tensor], candidates: list[Q]) -> tuple[Q, Tensor]:
+    """For each image the candidate with the highest ELBO, and that ELBO."""
+    values = torch.stack([elbo(q) for q in candidates])
+    parameters = [
+        torch.stack(parts)
+        for parts in zip(*(q.variational_parameters() for q in candidates), strict=True)
+    ]
+    stacked = candidates[0].with_parameters(parameters)
+    return svi.best_of_starts(stacked, values), values.amax(0)
+
+
+def _joined(gaps: list[Gap]) -> Gap:
+    def joined(q: Callable[[Gap], Posterior]) -> list[Tensor]:
+        parts = zip(*(q(gap).variational_parameters() for gap in gaps), strict=True)
+        return [torch.cat(part) for part in parts]
+
+    return Gap(
+        torch.cat([gap.elbo_encoder for gap in gaps]),
+        torch.cat([gap.elbo_diagonal for gap in gaps]),
+        torch.cat([gap.elbo_full for gap in gaps]),
+        DiagonalGaussian(*joined(lambda gap: gap.encoder)),
+        DiagonalGaussian(*joined(lambda gap: gap.diagonal)),
+        FullGaussian(*joined(lambda gap: gap.full)),
+    )
