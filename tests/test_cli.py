@@ -277,6 +277,15 @@ def test_cfg_job_shows_the_config_and_makes_no_folder(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
+def test_the_shell_completes_knobs_groups_and_choices(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for typed, offered in (("lat", "latent_dim="), ("data=d", "data=debug"), ("tas", "task")):
+        monkeypatch.setenv("COMP_LINE", f"vae-exp {typed}")
+        done = start(folder, "--shell-completion", "query=bash")
+        assert offered in done.stdout, done.stderr
+
+
 def test_twenty_processes_that_start_together_get_twenty_folders(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from vae_exp.__main__ import claim\n"

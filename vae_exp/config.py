@@ -43,6 +43,7 @@ REFUSALS = (
     AssertionError,
     AttributeError,
 )
+ConfigStore.instance().store(name="knobs", node=Config)
 
 
 def choices(group: str) -> list[str]:
@@ -151,7 +152,6 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
 
 
 def _initialized() -> AbstractContextManager[Any]:
-    ConfigStore.instance().store(name="knobs", node=Config)
     return initialize_config_dir(str(CONF), version_base="1.3", job_name="vae_exp")
 
 
