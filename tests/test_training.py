@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from vae_exp import evaluation
-from vae_exp.callbacks import QuietTensorBoard, checkpoints
+from vae_exp.callbacks import QuietTensorBoard
+from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
+from vae_exp.interrupts import Interrupts
 from vae_exp.model import VAE
 from vae_exp.networks import Decoder, Encoder
 from vae_exp.objectives import ELBO, IWAE
@@ -32,9 +34,9 @@ def digits(batch_size: int = 30) -> DigitsDataModule:
 
 
 def fit(module: VAEModule, data: DigitsDataModule, folder: Path, epochs: int = 2) -> pl.Trainer:
-    trainer = Hardware().trainer(
-        epochs, folder, QuietTensorBoard(folder), [checkpoints(folder / "checkpoints")]
-    )
+    logger = QuietTensorBoard(folder)
+    checkpoints = Checkpoints(folder, logger, Interrupts(), images={})
+    trainer = Hardware().trainer(epochs, folder, logger, [checkpoints])
     trainer.fit(module, datamodule=data)
     return trainer
 

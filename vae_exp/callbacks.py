@@ -1,18 +1,20 @@
-"""What happens beside training: a bar or a line an epoch, checkpoints, pictures."""
+"""What happens beside training: a bar or a line an epoch, event files, pictures."""
 
+import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_exp.analysis.base import Analysis
 from vae_exp.data import DigitsDataModule
+from vae_exp.folders import EVENTS
 from vae_exp.training import VAEModule
 
 
@@ -21,6 +23,8 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def __init__(self, folder: Path):
         super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.folder = folder
+        threading.excepthook = _leave_to_flush
 
     def save(self) -> None:
         """Write out what is pending."""
@@ -28,7 +32,32 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def finalize(self, status: str) -> None:
         """Stay open after training: the figures are still to come."""
+        if status == "success":
+            self.save()
+
+    def sizes(self) -> dict[str, int]:
+        """The length of each event file in bytes, with all that was logged on the disk."""
         self.save()
+        sizes = {}
+        for path in self.folder.glob(EVENTS):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                sizes[path.name] = os.fstat(file.fileno()).st_size
+        return sizes
+
+    def cut_back(self, sizes: Mapping[str, int]) -> None:
+        """Before anything is logged: take back what was logged after ``sizes`` were taken."""
+        for path in self.folder.glob(EVENTS):
+            if path.name in sizes:
+                os.truncate(path, min(sizes[path.name], path.stat().st_size))
+            else:
+                path.unlink()
+
+
+def _leave_to_flush(failure: threading.ExceptHookArgs) -> None:
+    """Report a thread's failure, but not that of the event file's: the next flush raises it."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 class EpochProgress(pl.Callback):
@@ -103,16 +132,3 @@ class FiguresDuringTraining(pl.Callback):
 def add_figure(logger: Any, name: str, figure: Any, step: int) -> None:
     """Show a figure in TensorBoard."""
     logger.experiment.add_figure(f"figures/{name}", figure, step, close=False)
-
-
-def checkpoints(folder: Path) -> ModelCheckpoint:
-    """best.ckpt by val/elbo, and last.ckpt at the end of every epoch."""
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename="best",
-        monitor="val/elbo",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )

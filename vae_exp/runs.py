@@ -1,11 +1,12 @@
 """A run's folder: what is saved in it, how it is found and loaded again."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from vae_exp import signatures
+from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
+from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, SCHEMA, WEIGHTS, check_schema
+from vae_exp.folders import find as find
 from vae_exp.model import VAE
 
-SCHEMA = 1
-ROOTS = ("outputs", "multirun")
-WEIGHTS = "model.safetensors"
-METRICS = "metrics.json"
-CONFIG = Path(".hydra", "config.yaml")
-CHECKPOINTS = "checkpoints"
-FIGURES = "figures"
+CHECKPOINT_KEY = "vae_exp"  # beside Lightning's own, in a checkpoint
+
+
+class Damaged(UserError):
+    """A file that was cut short or changed on the disk."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,6 @@ class Run:
     folder: Path
     config: DictConfig
     model: VAE
-
-
-def find(spec: str) -> Path:
-    """The folder or checkpoint that ``latest`` or a path names.
-
-    ``latest`` is the newest run below ``outputs`` and ``multirun`` with saved weights. Raises
-    UserError where there is none.
-    """
-    if spec != "latest":
-        path = Path(spec)
-        if path.is_file() or (path / CONFIG).is_file():
-            return path
-        raise UserError(
-            f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
-            + ("is not a run's folder" if path.exists() else "does not exist")
-        )
-    found = [path for root in ROOTS for path in Path(root).glob(f"**/{WEIGHTS}")]
-    if not found:
-        raise UserError("run=latest found no finished run in outputs or multirun: train one first")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def load(spec: str) -> Run:
@@ -72,11 +57,32 @@ def load(spec: str) -> Run:
     weights = path if path.is_file() else folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{folder} has no {WEIGHTS}: the run did not finish; resume={folder}")
-    config = OmegaConf.load(folder / CONFIG)
-    assert isinstance(config, DictConfig)
+    config = read_config(folder, ["model"])
     model: VAE = build(config.model)
     load_weights(model, weights)
     return Run(folder, config, model.eval())
+
+
+def read_config(folder: Path, groups: Iterable[str]) -> DictConfig:
+    """The config that a run was made with, whose ``groups`` fit this version's constructors.
+
+    Raises UserError where it is no config, of a newer schema, or names what is not of this package.
+    """
+    path = folder / CONFIG
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise Damaged(f"{path} is not a config: {_first_line(error)}") from error
+    if not isinstance(config, DictConfig):
+        raise Damaged(f"{path} is not a config: it holds a list")
+    check_schema(path, config.get("schema"))
+    for group in groups:
+        try:
+            node = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
+            signatures.check(node, group)
+        except (OmegaConfBaseException, ValueError, UserError) as error:
+            raise UserError(f"{path}: {group}: {_first_line(error)}") from error
+    return config
 
 
 def save_weights(model: VAE, path: Path) -> None:
@@ -93,9 +99,11 @@ def load_weights(model: VAE, path: Path) -> None:
     """
     if path.suffix == ".safetensors":
         try:
+            with safetensors.safe_open(path, "pt") as file:
+                check_schema(path, (file.metadata() or {}).get("schema"))
             weights = safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+            raise Damaged(f"{path} is damaged: {error}") from error
     else:
         weights = {
             key.removeprefix("model."): tensor
@@ -114,29 +122,27 @@ def load_weights(model: VAE, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A Lightning checkpoint's contents, read without running any code in it."""
+    """A checkpoint's contents, read without running any code in it.
+
+    Raises Damaged where it is torn, and UserError where it holds code or is of a newer schema.
+    """
+    try:
+        with zipfile.ZipFile(path) as records:  # torch.load does not look at their checksums
+            torn = records.testzip()
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
+    if torn is not None:
+        raise Damaged(f"{path} is damaged: the checksum of {torn} is wrong")
     try:
         contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is not a checkpoint that can be trusted: {reason}") from error
+        raise UserError(
+            f"{path} is not a checkpoint that can be trusted: {_first_line(error)}"
+        ) from error
+    if not isinstance(contents, dict) or "state_dict" not in contents:
+        raise UserError(f"{path} is not a checkpoint: it has no state_dict")
+    check_schema(path, contents.get(CHECKPOINT_KEY, {}).get("schema"))
     return contents
-
-
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -144,9 +150,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         return {}
-    contents: dict[str, Any] = json.loads(path.read_text())
-    if contents.get("schema") != SCHEMA:
-        raise UserError(f"{path} has schema {contents.get('schema')}, this version reads {SCHEMA}")
+    try:
+        contents: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
+    check_schema(path, contents.get("schema"))
     return contents
 
 
@@ -185,3 +193,7 @@ def git_revision() -> str | None:
         check=False,
     )
     return described.stdout.strip() or None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,7 +1,6 @@
 """What a command does: train a model, or put one question to a finished run."""
 
 import logging
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,32 +13,55 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from vae_exp import evaluation, runs
+from vae_exp import checkpointing, evaluation, folders, runs
 from vae_exp.analysis.base import Analysis, Findings
+from vae_exp.atomic import write_atomically
 from vae_exp.building import build
-from vae_exp.callbacks import (
-    EpochProgress,
-    FiguresDuringTraining,
-    QuietTensorBoard,
-    add_figure,
-    checkpoints,
-)
+from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard, add_figure
+from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.errors import UserError
 from vae_exp.figures import png
+from vae_exp.interrupts import Interrupted, Interrupts
+from vae_exp.knobs import GROUPS
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
+from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
 from vae_exp.training import Hardware, VAEModule
+from vae_exp.watch import Diverged
 
 
 def execute(cfg: DictConfig) -> float | None:
     """Run the config's task; training returns the best val/elbo, for searches over settings."""
     task = build(cfg.task)
     if isinstance(task, Train):
-        return task(cfg)
-    look(task, cfg)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if folders.holds_a_run(folder):
+            raise UserError(
+                f"{folder} holds a run already: resume={folder}, or take another folder"
+            )
+        return task(cfg, folder)
+    try:
+        look(task, cfg)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
     return None
+
+
+def resume(spec: str) -> None:
+    """Go on with the run that ``spec`` names, by its own config and in its own folder."""
+    folder = folders.find_started(spec)
+    if folder is None:
+        print("nothing to resume: every run in outputs and multirun is finished or under way")
+    elif folders.is_finished(folder):
+        print(f"nothing to resume: {folder} is finished")
+    else:
+        config = runs.read_config(folder, GROUPS)
+        task = build(config.task)
+        if not isinstance(task, Train):
+            raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
+        task(config, folder.resolve())
 
 
 def look(analysis: Analysis, cfg: DictConfig) -> None:
@@ -73,24 +95,55 @@ def splits_of(run: runs.Run) -> Splits:
 class Train:
     """Train, report the test ELBO, save the weights, and put every analysis to the model."""
 
-    def __init__(self, epochs: int, analyses: Mapping[str, Analysis], figures_every: int = 0):
+    def __init__(
+        self,
+        epochs: Positive,
+        analyses: Mapping[str, Analysis],
+        figures_every: NonNegative = 0,
+        checkpoint_seconds: NonNegativeNumber = 30.0,
+    ):
         check_positive("epochs", epochs)
         if figures_every < 0:
             raise UserError(f"task.figures_every must be 0 or more, got {figures_every}")
+        if not checkpoint_seconds >= 0:
+            raise UserError(f"task.checkpoint_seconds must be 0 or more, got {checkpoint_seconds}")
         self.epochs = epochs
         self.analyses = analyses
         self.figures_every = figures_every
+        self.checkpoint_seconds = checkpoint_seconds
 
-    def __call__(self, cfg: DictConfig) -> float:
-        """Run the whole job in Hydra's folder; returns the best val/elbo."""
-        started = time.perf_counter()
+    def __call__(self, cfg: DictConfig, folder: Path) -> float:
+        """Run the whole job in a folder, from its newest checkpoint; returns the best val/elbo.
+
+        The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
+        where a signal stopped it, and UserError where the disk or the numbers did.
+        """
+        with folders.hold(folder), Interrupts() as interrupts:
+            try:
+                return self._run(cfg, folder, interrupts)
+            except Interrupted as stop:
+                raise Interrupted(stop.signum, folder) from None
+            except Diverged as error:
+                raise UserError(f"{error}; {checkpointing.kept(folder)}") from error
+            except OSError as error:
+                raise UserError(
+                    f"{error.filename or folder}: {error.strerror}; {checkpointing.kept(folder)}, "
+                    f"from which resume={folder} goes on"
+                ) from error
+
+    def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
         console = Console()
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        data: DigitsDataModule = build(cfg.data)
-        data.setup()
+        start = checkpointing.newest(folder)
+        folders.sweep_out(folder)
+        data = images(cfg, start)
         logger = QuietTensorBoard(folder)
-        module, best = self.fit(cfg, data, logger, folder)
-        runs.save_weights(module.model, folder / runs.WEIGHTS)
+        logger.cut_back(start.events if start else {})
+        if start:
+            console.print(f"resuming {folder} at step {start.step}", soft_wrap=True)
+        checkpoints = Checkpoints(
+            folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
+        )
+        module = self._fit(cfg, data, logger, checkpoints, start)
 
         metrics = {
             "run": {
@@ -100,10 +153,10 @@ class Train:
             },
             "data": describe_data(data.splits, data.splits.test),
             "model": describe_model(module.model),
-            "validation": {"best_elbo": best},
+            "validation": {"best_elbo": checkpoints.best},
             "test": test_numbers(module.model, data.splits.test, cfg.seed),
         }
-        metrics["run"]["wall_seconds"] = round(time.perf_counter() - started, 2)
+        metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
         logger.experiment.add_scalar(
             "test/elbo", metrics["test"]["elbo"]["mean"], module.global_step
@@ -115,28 +168,58 @@ class Train:
                 for name, figure in findings.figures.items():
                     add_figure(logger, name, figure, self.epochs)
         logger.experiment.close()
+        runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
         console.print(f"[bold]tensorboard --logdir[/] {folder.parent}", soft_wrap=True)
-        return best
+        return checkpoints.best
 
-    def fit(
-        self, cfg: DictConfig, data: DigitsDataModule, logger: QuietTensorBoard, folder: Path
-    ) -> tuple[VAEModule, float]:
-        """Train a model from the config's seed; returns it with its best val/elbo."""
+    def _fit(
+        self,
+        cfg: DictConfig,
+        data: DigitsDataModule,
+        logger: QuietTensorBoard,
+        checkpoints: Checkpoints,
+        start: checkpointing.Start | None,
+    ) -> VAEModule:
+        """Train a model from the config's seed, or on from a checkpoint."""
         hush_lightning()
         with torch.random.fork_rng():
             torch.manual_seed(stream_seed(cfg.seed, "weights"))
             model: VAE = build(cfg.model)
+        if start:
+            runs.load_weights(model, start.path)
         module = VAEModule(model, build(cfg.objective), build(cfg.optimizer), cfg.seed)
-        checkpoint = checkpoints(folder / runs.CHECKPOINTS)
-        callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoint]
+        callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every:
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
         hardware: Hardware = build(cfg.trainer)
-        trainer = hardware.trainer(self.epochs, folder, logger, callbacks)
-        trainer.fit(module, datamodule=data)
-        assert checkpoint.best_model_score is not None
-        return module, checkpoint.best_model_score.item()
+        trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
+        trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
+        return module
+
+
+def images(cfg: DictConfig, start: checkpointing.Start | None) -> DigitsDataModule:
+    """The config's images; raises UserError where a resumed run would see others than before."""
+    data: DigitsDataModule = build(cfg.data)
+    data.setup()
+    if start is None:
+        return data
+    if data.splits.source != start.images["name"] and cfg.data.source == "auto":
+        cfg.data.source = start.images["name"]
+        data = build(cfg.data)
+        data.setup()
+    if describe_images(data.splits) != start.images:
+        raise UserError(
+            f"{start.path} was trained on other images ({start.images['name']}) than those at hand "
+            f"({data.splits.source}): point data.root to them, such as by VAE_EXP_DATA"
+        )
+    return data
+
+
+def describe_images(splits: Splits) -> dict[str, Any]:
+    """Which images a run trains on, validates on and tests on."""
+    parts = (splits.train, splits.validation, splits.test)
+    return {"name": splits.source, **{part.name: part.sha256 for part in parts}}
 
 
 def hush_lightning() -> None:
@@ -184,7 +267,7 @@ def describe_model(model: VAE) -> dict[str, Any]:
 def keep(findings: Findings, name: str, seed: int, folder: Path) -> None:
     """Save an analysis's figures and numbers in a run's folder."""
     for figure_name, figure in findings.figures.items():
-        runs.write_atomically(folder / runs.FIGURES / f"{figure_name}.png", png(figure))
+        write_atomically(folder / folders.FIGURES / f"{figure_name}.png", png(figure))
     runs.add_findings(folder, name, {"seed": seed, **findings.numbers})
 
 
@@ -193,7 +276,7 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
     for table in findings.tables:
         console.print(table)
     for name in findings.figures:
-        console.print(str(folder / runs.FIGURES / f"{name}.png"), soft_wrap=True)
+        console.print(str(folder / folders.FIGURES / f"{name}.png"), soft_wrap=True)
 
 
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:

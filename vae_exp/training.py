@@ -1,7 +1,7 @@
 """The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp import bounds
+from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.errors import UserError
 from vae_exp.model import VAE, Terms
 from vae_exp.networks import check_positive
 from vae_exp.seeding import generator
+from vae_exp.watch import Diverged, Watch
 
 
 class Objective(Protocol):
@@ -69,13 +71,21 @@ class VAEModule(pl.LightningModule):
         self.train_meter = BoundMeter()
         self.val_meter = BoundMeter()
 
+    def on_train_start(self) -> None:
+        """Watch for losses that are not finite."""
+        self.watch = Watch(self.model, self.global_step)
+
+    def on_train_end(self) -> None:
+        """Leave the model as it was."""
+        self.watch.close()
+
     def training_step(self, x: Tensor, batch_idx: int) -> Tensor:
         """The loss of a batch [B, D]; the last of an epoch logs train/elbo over all of them."""
         terms = self.objective(self.model, x, self.noise(len(x), "train", self.global_step))
         self.train_meter.add(terms)
+        self.watch.step(self.train_meter.sums[0])
         if self.trainer.is_last_batch:
-            elbo = self.train_meter.means()["elbo"].float()
-            self.log("train/elbo", elbo, on_step=False, on_epoch=True)
+            self.publish("train", {"elbo": self.train_meter.means()["elbo"]}, self.global_step)
         return bounds.loss(terms.bound)
 
     def validation_step(self, x: Tensor, batch_idx: int) -> None:
@@ -86,7 +96,32 @@ class VAEModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """val/elbo, val/log_likelihood and val/kl, once an epoch."""
-        self.log_dict({f"val/{k}": v.float() for k, v in self.val_meter.means().items()})
+        self.check_finite()
+        means = self.val_meter.means()
+        self.publish("val", means, self.global_step - 1)
+        if not means["elbo"].isfinite():
+            raise Diverged(
+                f"val/elbo is {means['elbo'].item()} after epoch {self.current_epoch + 1}: lower lr"
+            )
+
+    def publish(self, split: str, means: dict[str, Tensor], step: int) -> None:
+        """Log means for the callbacks, and for TensorBoard at once: a checkpoint comes after them.
+
+        Lightning would log an epoch's means after its checkpoint: never, if it was killed there.
+        """
+        named = {f"{split}/{name}": mean.float() for name, mean in means.items()}
+        self.log_dict(named, logger=False, on_step=False, on_epoch=True)
+        assert self.logger is not None
+        self.logger.log_metrics({name: mean.item() for name, mean in named.items()}, step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let no checkpoint take the place of a good one that is not finite."""
+        self.check_finite()
+
+    def check_finite(self) -> None:
+        """Raise Diverged where a loss since the start, or a weight, is not finite."""
+        [optimizer] = self.trainer.optimizers
+        self.watch.check(optimizer.param_groups[0]["lr"])
 
     def noise(self, batch: int, purpose: str, index: int) -> Tensor:
         """ε of one batch: [S, B, Z], drawn from the stream (seed, purpose, index)."""
@@ -131,4 +166,5 @@ class Hardware:
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            plugins=[AtomicIO()],
         )

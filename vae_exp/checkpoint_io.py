@@ -1,0 +1,27 @@
+"""How Lightning writes and reads a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from vae_exp import runs
+from vae_exp.atomic import replacing
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, and run no code when they are read."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint to the disk, then let it take the place of the old one."""
+        with replacing(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint onto the processor; raises UserError where it cannot be trusted."""
+        return runs.load_checkpoint(Path(path))

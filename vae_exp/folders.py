@@ -1,0 +1,109 @@
+"""Where runs lie: the names in a run's folder, and which run is meant; imports nothing heavy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vae_exp.errors import UserError
+
+SCHEMA = 1
+ROOTS = ("outputs", "multirun")
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.json"
+CONFIG = Path(".hydra", "config.yaml")
+LOCK = Path(".hydra", "lock")
+CHECKPOINTS = "checkpoints"
+FIGURES = "figures"
+EVENTS = "events.out.tfevents.*"
+UNFINISHED = ".tmp"
+
+
+def find(spec: str) -> Path:
+    """The folder or checkpoint that ``latest`` or a path names.
+
+    ``latest`` is the newest run below ``outputs`` and ``multirun`` with saved weights. Raises
+    UserError where there is none.
+    """
+    if spec != "latest":
+        path = Path(spec)
+        if path.is_file() or (path / CONFIG).is_file():
+            return path
+        raise UserError(
+            f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
+            + ("is not a run's folder" if path.exists() else "does not exist")
+        )
+    found = [path for root in ROOTS for path in Path(root).glob(f"**/{WEIGHTS}")]
+    if not found:
+        raise UserError("run=latest found no finished run in outputs or multirun: train one first")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def find_started(spec: str) -> Path | None:
+    """The run to go on with: a folder, or ``latest``, the newest neither finished nor under way.
+
+    None where ``latest`` finds none such. Raises UserError where there is no run at all.
+    """
+    if spec != "latest":
+        if not (Path(spec) / CONFIG).is_file():
+            raise UserError(
+                f"resume must be latest or a run's folder, got {spec!r}, which "
+                + ("is not a run's folder" if Path(spec).exists() else "does not exist")
+            )
+        return Path(spec)
+    started = [path for root in ROOTS for path in Path(root).glob(f"**/{CONFIG}")]
+    if not started:
+        raise UserError("resume=latest found no run in outputs or multirun: start one first")
+    newest_first = sorted(started, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for folder in (path.parent.parent for path in newest_first):
+        if not is_finished(folder) and not is_held(folder):
+            return folder
+    return None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end: its weights are the last that it saves."""
+    return (folder / WEIGHTS).is_file()
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Whether there is something in a folder that another run would overwrite."""
+    return is_finished(folder) or (folder / CHECKPOINTS).is_dir()
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep a run to this process; raises UserError where another one is writing it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder} is being written by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is writing a run."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written is held by nobody
+        return False
+
+
+def sweep_out(folder: Path) -> None:
+    """Remove files that a killed process left half-written."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
+def check_schema(path: Path, schema: object) -> None:
+    """Refuse what a newer version wrote; a file without a schema is of the first."""
+    if schema not in (None, SCHEMA, str(SCHEMA)):
+        raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")

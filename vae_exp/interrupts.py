@@ -1,0 +1,80 @@
+"""SIGINT and SIGTERM as an exception that is raised where it does no harm."""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = "\x1b[?25h"
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to stop; ``folder`` is the run that can go on later."""
+
+    def __init__(self, signum: int, folder: Path | None = None):
+        super().__init__(signum, folder)
+        self.signum = signum
+        self.folder = folder
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports for a process that the signal ended: 130 or 143."""
+        return 128 + self.signum
+
+    def __str__(self) -> str:
+        stopped = f"stopped by {signal.Signals(self.signum).name}"
+        if self.folder is None:
+            return stopped
+        return f"{stopped}; to go on: python -m vae_exp {shlex.quote(f'resume={self.folder}')}"
+
+
+class Interrupts:
+    """While entered, SIGINT and SIGTERM raise Interrupted: at once, or in ``check`` if deferred.
+
+    A second SIGINT ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self.deferred = False
+        self._before: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # the only one that may
+            self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        self.install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def install(self) -> None:
+        """Take the signals again from a library that took them."""
+        for signum in self._before:
+            signal.signal(signum, self._receive)
+
+    def check(self) -> None:
+        """Raise Interrupted where a signal has come in the meantime."""
+        if self.pending is not None:
+            raise Interrupted(self.pending)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.pending is None:
+            self.pending = signum
+            if not self.deferred:
+                raise Interrupted(signum)
+        elif signum == signal.SIGINT:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
+            os._exit(128 + signum)
