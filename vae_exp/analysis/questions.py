@@ -38,7 +38,7 @@ class Questions:
 
     name = "questions"
 
-    def __init__(self, *, images: int = 10, steps: int = 200, lr: float = 1e-3) -> None:
+    def __init__(self, *, images: int = 5, steps: int = 200, lr: float = 1e-3) -> None:
         check_positive("task.images", images)
         check_positive("task.steps", steps)
         if not lr > 0:
