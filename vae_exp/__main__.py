@@ -15,12 +15,14 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import configure_log
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, knobs
+from vae_exp import config, folders, knobs
 from vae_exp.errors import UserError
+from vae_exp.interrupts import Interrupted, Interrupts
 
 REFUSED = 2
 
@@ -30,6 +32,7 @@ Train variational autoencoders on binarised MNIST and look at what they learnt.
   python -m vae_exp data=debug epochs=5              train on a few images
   python -m vae_exp -m latent_dim=2,5,10 seed=0,1    sweep: every combination
   python -m vae_exp task=samples run=latest          look at the last run
+  python -m vae_exp resume=latest                    go on with a stopped run
 
 Knobs, given as knob=value:
 {knobs}
@@ -43,12 +46,19 @@ data.train_size=500. --hydra-help lists the options of Hydra.\
 
 
 def main() -> None:
-    """Entry point of `vae-exp` and of `python -m vae_exp`; exits with 2 where input is refused."""
+    """Entry point of `vae-exp` and of `python -m vae_exp`.
+
+    Exits with 2 where input is refused, and with 130 or 143 where SIGINT or SIGTERM stopped it.
+    """
     try:
-        _main(sys.argv[1:])
+        with Interrupts():
+            _main(sys.argv[1:])
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(REFUSED)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
 
 
 def _main(argv: list[str]) -> None:
@@ -69,12 +79,16 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         config.composed(overrides)
         _hydra(words, _job)
         return
+    if any(override.key_or_group == "resume" for override in overrides):
+        _resume(args, overrides)
+        return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
     if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
-        for job in config.jobs(cfg, overrides):
+        jobs = config.jobs(cfg, overrides)
+        for job in jobs:
             config.check(config.composed(job), job)
-        _hydra([*words, *_folder("hydra.sweep.dir", cfg, overrides)], _job)
+        _sweep([*words, *_folder("hydra.sweep.dir", cfg, overrides)], jobs)
         return
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
@@ -125,9 +139,53 @@ def _job(cfg: DictConfig) -> Any:
         raise
 
 
+def _sweep(words: list[str], jobs: list[list[Override]]) -> None:
+    """All jobs; where a signal stops one, those that have not started are named."""
+    started = 0
+
+    def job(cfg: DictConfig) -> Any:
+        nonlocal started
+        started += 1
+        return _job(cfg)
+
+    try:
+        _hydra(words, job)
+    except Interrupted:
+        for rest in jobs[started:]:
+            overrides = " ".join(str(override.input_line) for override in rest)
+            print(f"not started: {overrides}", file=sys.stderr)
+        raise
+
+
+def _resume(args: argparse.Namespace, overrides: list[Override]) -> None:
+    """Go on with a run in its own folder; its own config is the whole config."""
+    if args.multirun:
+        raise UserError("resume goes on with one run: leave --multirun out")
+    cfg = config.composed(overrides)
+    for override in overrides:
+        if override.key_or_group != "resume" and not override.is_hydra_override():
+            raise UserError(
+                f"{override.key_or_group} cannot be given with resume, which takes the run's config"
+            )
+    if cfg.resume is None:
+        raise UserError("resume must be latest or a run's folder, got null")
+    folder = folders.find_started(cfg.resume)
+    if folder is None:
+        print("nothing to resume: every run in outputs and multirun is finished or under way")
+    elif folders.is_finished(folder):
+        print(f"nothing to resume: {folder} is finished")
+    else:
+        configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
+        from vae_exp.tasks import resume
+
+        resume(folder)
+
+
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     """A single run: a mistake that only it can find is one line too, and leaves no folder."""
     folder = Path(config.resolved(cfg, "hydra.run.dir")).resolve()
+    if any(override.key_or_group == "hydra.run.dir" for override in overrides):
+        folders.refuse_if_used(folder)
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     words = [*words, *_folder("hydra.run.dir", cfg, overrides)]
     refused = []
@@ -150,9 +208,7 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 
 def _look(cfg: DictConfig) -> None:
     """A task on a finished run: it writes there, so Hydra makes no folder."""
-    from vae_exp import runs
-
-    runs.find(cfg.run)
+    folders.find(cfg.run)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
@@ -195,7 +251,9 @@ def _make(folder: Path, exist_ok: bool = False) -> None:
 
 def _discard(folder: Path, before: set[Path]) -> None:
     """Remove a run's folder in which nothing but its config lies, and the parents made for it."""
-    if folder in before or {path.name for path in folder.iterdir()} - {".hydra"}:
+    if folder in before or not folder.is_dir():
+        return
+    if {path.name for path in folder.iterdir()} - {".hydra"}:
         return
     shutil.rmtree(folder)
     for parent in folder.parents:

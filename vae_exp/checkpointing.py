@@ -14,8 +14,9 @@ from vae_exp import runs
 from vae_exp.atomic import copy_atomically
 from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.errors import UserError
-from vae_exp.folders import CHECKPOINTS, SCHEMA
+from vae_exp.folders import CHECKPOINTS
 from vae_exp.interrupts import Interrupts
+from vae_exp.schema import SCHEMA
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"

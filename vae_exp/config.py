@@ -106,7 +106,7 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
     reads every key that was given.
     """
     for key in cfg:
-        if key not in KNOBS and key not in GROUPS and key != "hydra":
+        if key not in KNOBS and key not in GROUPS and key not in {"schema", "hydra"}:
             raise UserError(_unknown(str(key)))
     for name in KNOBS:
         check_knob(name, resolved(cfg, name))

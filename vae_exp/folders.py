@@ -1,5 +1,6 @@
 """Where runs lie: the names in a run's folder, and which run is meant; imports nothing heavy."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,6 @@ from filelock import FileLock, Timeout
 
 from vae_exp.errors import UserError
 
-SCHEMA = 1
 ROOTS = ("outputs", "multirun")
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
@@ -28,11 +28,11 @@ def find(spec: str) -> Path:
     """
     if spec != "latest":
         path = Path(spec)
-        if path.is_file() or (path / CONFIG).is_file():
+        if os.path.isfile(path) or os.path.isfile(path / CONFIG):
             return path
         raise UserError(
             f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
-            + ("is not a run's folder" if path.exists() else "does not exist")
+            + ("is not a run's folder" if os.path.exists(path) else "does not exist")
         )
     found = [path for root in ROOTS for path in Path(root).glob(f"**/{WEIGHTS}")]
     if not found:
@@ -46,10 +46,10 @@ def find_started(spec: str) -> Path | None:
     None where ``latest`` finds none such. Raises UserError where there is no run at all.
     """
     if spec != "latest":
-        if not (Path(spec) / CONFIG).is_file():
+        if not os.path.isfile(Path(spec) / CONFIG):
             raise UserError(
                 f"resume must be latest or a run's folder, got {spec!r}, which "
-                + ("is not a run's folder" if Path(spec).exists() else "does not exist")
+                + ("is not a run's folder" if os.path.exists(spec) else "does not exist")
             )
         return Path(spec)
     started = [path for root in ROOTS for path in Path(root).glob(f"**/{CONFIG}")]
@@ -64,12 +64,15 @@ def find_started(spec: str) -> Path | None:
 
 def is_finished(folder: Path) -> bool:
     """Whether a run has come to its end: its weights are the last that it saves."""
-    return (folder / WEIGHTS).is_file()
+    return os.path.isfile(folder / WEIGHTS)
 
 
-def holds_a_run(folder: Path) -> bool:
-    """Whether there is something in a folder that another run would overwrite."""
-    return is_finished(folder) or (folder / CHECKPOINTS).is_dir()
+def refuse_if_used(folder: Path) -> None:
+    """Raise UserError where a new run would overwrite another one."""
+    if is_finished(folder) or os.path.isdir(folder / CHECKPOINTS):
+        raise UserError(
+            f"{folder} holds a run already: go on with it by resume={folder}, or take another"
+        )
 
 
 @contextmanager
@@ -101,9 +104,3 @@ def sweep_out(folder: Path) -> None:
     """Remove files that a killed process left half-written."""
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
-
-
-def check_schema(path: Path, schema: object) -> None:
-    """Refuse what a newer version wrote; a file without a schema is of the first."""
-    if schema not in (None, SCHEMA, str(SCHEMA)):
-        raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")

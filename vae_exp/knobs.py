@@ -14,6 +14,7 @@ from omegaconf import MISSING
 
 from vae_exp.errors import UserError
 from vae_exp.ranges import Range
+from vae_exp.schema import SCHEMA
 
 
 def knob(
@@ -39,6 +40,7 @@ class Config:
     batch_size: int = knob(200, "images a step", minimum=1)
     lr: float = knob(1e-2, "learning rate; under a schedule, its peak", above=0)
     latent_dim: int = knob(2, "dimensions of z", minimum=1)
+    resume: str | None = knob(None, "a run to go on with: latest or its folder")
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
     index: int | None = knob(None, "which image to look at", minimum=0)
@@ -50,9 +52,11 @@ class Config:
     trainer: Any = MISSING
     task: Any = MISSING
 
+    schema: int = SCHEMA
+
 
 KNOBS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if "help" in f.metadata}
-GROUPS = [f.name for f in fields(Config) if f.name not in KNOBS]
+GROUPS = [f.name for f in fields(Config) if f.name not in KNOBS and f.name != "schema"]
 _TYPES = typing.get_type_hints(Config)
 _NAMES: dict[Any, str] = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
 

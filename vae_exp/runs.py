@@ -22,9 +22,10 @@ from vae_exp import signatures
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
-from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, SCHEMA, WEIGHTS, check_schema
+from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, WEIGHTS
 from vae_exp.folders import find as find
 from vae_exp.model import VAE
+from vae_exp.schema import SCHEMA, check_schema
 
 CHECKPOINT_KEY = "vae_exp"  # beside Lightning's own, in a checkpoint
 

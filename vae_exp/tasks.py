@@ -37,10 +37,7 @@ def execute(cfg: DictConfig) -> float | None:
     task = build(cfg.task)
     if isinstance(task, Train):
         folder = Path(HydraConfig.get().runtime.output_dir)
-        if folders.holds_a_run(folder):
-            raise UserError(
-                f"{folder} holds a run already: resume={folder}, or take another folder"
-            )
+        folders.refuse_if_used(folder)
         return task(cfg, folder)
     try:
         look(task, cfg)
@@ -49,19 +46,13 @@ def execute(cfg: DictConfig) -> float | None:
     return None
 
 
-def resume(spec: str) -> None:
-    """Go on with the run that ``spec`` names, by its own config and in its own folder."""
-    folder = folders.find_started(spec)
-    if folder is None:
-        print("nothing to resume: every run in outputs and multirun is finished or under way")
-    elif folders.is_finished(folder):
-        print(f"nothing to resume: {folder} is finished")
-    else:
-        config = runs.read_config(folder, GROUPS)
-        task = build(config.task)
-        if not isinstance(task, Train):
-            raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
-        task(config, folder.resolve())
+def resume(folder: Path) -> None:
+    """Go on with an unfinished run, by its own config and in its own folder."""
+    config = runs.read_config(folder, GROUPS)
+    task = build(config.task)
+    if not isinstance(task, Train):
+        raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
+    task(config, folder.resolve())
 
 
 def look(analysis: Analysis, cfg: DictConfig) -> None:

@@ -1,0 +1,13 @@
+"""The version of what a run leaves behind: config, checkpoints, weights and metrics."""
+
+from pathlib import Path
+
+from vae_exp.errors import UserError
+
+SCHEMA = 1
+
+
+def check_schema(path: Path, schema: object) -> None:
+    """Refuse what a newer version wrote; a file without a schema is of the first."""
+    if schema not in (None, SCHEMA, str(SCHEMA)):
+        raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")
