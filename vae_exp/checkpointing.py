@@ -85,7 +85,7 @@ class Checkpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what a resumed run needs to know beside Lightning's own."""
-        checkpoint[runs.CHECKPOINT_KEY] = {
+        checkpoint[runs.KEY] = {
             "schema": SCHEMA,
             "best": self.best,
             "seconds": self.elapsed,
@@ -97,8 +97,8 @@ class Checkpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on from there."""
-        self.best = checkpoint[runs.CHECKPOINT_KEY]["best"]
-        self._earlier = checkpoint[runs.CHECKPOINT_KEY]["seconds"]
+        self.best = checkpoint[runs.KEY]["best"]
+        self._earlier = checkpoint[runs.KEY]["seconds"]
 
     def _save(self, trainer: pl.Trainer, best: bool) -> None:
         last = self.checkpoints / LAST
@@ -126,12 +126,12 @@ class Start:
     @property
     def events(self) -> dict[str, int]:
         """How long the event files were."""
-        return dict(self.contents[runs.CHECKPOINT_KEY]["events"])
+        return dict(self.contents[runs.KEY]["events"])
 
     @property
     def images(self) -> dict[str, Any]:
         """Which images the run saw."""
-        return dict(self.contents[runs.CHECKPOINT_KEY]["images"])
+        return dict(self.contents[runs.KEY]["images"])
 
 
 def newest(folder: Path) -> Start | None:
@@ -150,7 +150,7 @@ def newest(folder: Path) -> Start | None:
             path.replace(path.with_name(name + TORN))
             print(f"{error}; set aside as {name}{TORN}, going on before it", file=sys.stderr)
             continue
-        if runs.CHECKPOINT_KEY not in contents:
+        if runs.KEY not in contents:
             raise UserError(f"{path} was not made by this package: nothing tells how to go on")
         return Start(path, contents)
     return None

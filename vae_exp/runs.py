@@ -27,7 +27,7 @@ from vae_exp.folders import find as find
 from vae_exp.model import VAE
 from vae_exp.schema import SCHEMA, check_schema
 
-CHECKPOINT_KEY = "vae_exp"  # beside Lightning's own, in a checkpoint
+KEY = "vae_exp"  # of what is ours in a checkpoint and in the header of the weights
 
 
 class Damaged(UserError):
@@ -88,7 +88,8 @@ def read_config(folder: Path, groups: Iterable[str]) -> DictConfig:
 
 def save_weights(model: VAE, path: Path) -> None:
     """The weights alone, as safetensors with the schema and latent_dim in the header."""
-    metadata = {"schema": str(SCHEMA), "latent_dim": str(model.latent_dim)}
+    # One entry: safetensors writes several in an order that changes from one process to the next.
+    metadata = {KEY: json.dumps({"schema": SCHEMA, "latent_dim": model.latent_dim})}
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
@@ -101,7 +102,8 @@ def load_weights(model: VAE, path: Path) -> None:
     if path.suffix == ".safetensors":
         try:
             with safetensors.safe_open(path, "pt") as file:
-                check_schema(path, (file.metadata() or {}).get("schema"))
+                ours = json.loads((file.metadata() or {}).get(KEY, "{}"))
+                check_schema(path, ours.get("schema"))
             weights = safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
             raise Damaged(f"{path} is damaged: {error}") from error
@@ -142,7 +144,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(contents, dict) or "state_dict" not in contents:
         raise UserError(f"{path} is not a checkpoint: it has no state_dict")
-    check_schema(path, contents.get(CHECKPOINT_KEY, {}).get("schema"))
+    check_schema(path, contents.get(KEY, {}).get("schema"))
     return contents
 
 

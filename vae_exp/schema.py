@@ -9,5 +9,5 @@ SCHEMA = 1
 
 def check_schema(path: Path, schema: object) -> None:
     """Refuse what a newer version wrote; a file without a schema is of the first."""
-    if schema not in (None, SCHEMA, str(SCHEMA)):
+    if schema not in (None, SCHEMA):
         raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")

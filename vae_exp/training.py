@@ -131,7 +131,11 @@ class VAEModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule step by step."""
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Lightning's estimated_stepping_batches would set up the loader here, before a checkpoint's
+        # place in the epoch is known, and the loader would then never learn of it.
+        data: pl.LightningDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert self.trainer.max_epochs is not None
+        steps = self.trainer.max_epochs * len(data.train_dataloader())
         optimizer, schedule = self.optimizer_factory.build(self.model, steps)
         if schedule is None:
             return optimizer
