@@ -13,7 +13,7 @@ from vae_exp import __main__ as cli
 from vae_exp import config, knobs
 from vae_exp.errors import UserError
 
-TASK = next((name for name in config.choices("task") if name != "train"), "samples")
+TASK = next(name for name in config.choices("task") if name not in ("train", "compare"))
 LOOK = (f"task={TASK}", "run=latest")
 
 

@@ -44,7 +44,7 @@ def targets(node: Any) -> list[dict[str, Any]]:
 def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, name: str) -> None:
     words = [f"{group}={name}"]
     if group == "task" and not config.trains(config.composed(config.parse(words))):
-        words.append("run=latest")
+        words.append("runs=[latest,latest]" if name == "compare" else "run=latest")
     cfg = accepted(*words)
     for node in targets(OmegaConf.to_container(cfg, resolve=False)):
         if node["_target_"].startswith("hydra."):
@@ -102,7 +102,7 @@ def test_a_knob_is_refused_just_outside_its_range_and_accepted_at_its_edge(name:
 
 @pytest.mark.parametrize("name", knobs.KNOBS)
 def test_a_knob_of_the_wrong_type_is_refused_by_name(name: str) -> None:
-    message = refusal(f"{name}=[1]")
+    message = refusal(f"{name}={{a: 1}}")
     assert message.startswith(f"{name} must be {knobs.expected(name)}, got")
 
 
@@ -131,7 +131,7 @@ def test_a_typo_is_told_the_nearest_key() -> None:
 
 
 def test_a_key_that_the_task_does_not_read_is_refused() -> None:
-    task = next(name for name in config.choices("task") if name != "train")
+    task = next(name for name in config.choices("task") if name not in ("train", "compare"))
     assert refusal(f"task={task}", "run=latest", "latent_dim=5").startswith(
         "latent_dim is not read"
     )
@@ -142,7 +142,7 @@ def test_a_key_that_the_task_does_not_read_is_refused() -> None:
 
 
 def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
-    task = next(name for name in config.choices("task") if name != "train")
+    task = next(name for name in config.choices("task") if name not in ("train", "compare"))
     assert "run=latest" in refusal(f"task={task}")
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")
 

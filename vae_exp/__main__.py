@@ -207,8 +207,9 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 
 
 def _look(cfg: DictConfig) -> None:
-    """A task on a finished run: it writes there, so Hydra makes no folder."""
-    folders.find(cfg.run)
+    """A task on finished runs: Hydra makes no folder."""
+    for spec in config.looked_at(cfg):
+        folders.find(spec)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]

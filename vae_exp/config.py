@@ -128,6 +128,14 @@ def trains(cfg: DictConfig) -> bool:
     return bool(cfg.task.get("_target_") == TRAIN)
 
 
+def looked_at(cfg: DictConfig) -> list[str]:
+    """The finished runs that the task looks at, as they were given."""
+    asked = _asks_for(cfg.task)
+    if asked == "runs":
+        return list(cfg.runs or [])
+    return [cfg.run] if asked and cfg.run else []
+
+
 def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
     """Each job's overrides in a sweep; a search draws its own, so only what is fixed is known.
 
@@ -185,10 +193,13 @@ def _check_key(override: Override) -> None:
 def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
     task = cfg.hydra.runtime.choices.task
     training = trains(cfg)
-    if not training and not cfg.run:
-        raise UserError(f"task={task} needs a finished run: run=latest or run=FOLDER")
+    asked = _asks_for(cfg.task)
+    if asked and not looked_at(cfg):
+        example = "run=latest or run=FOLDER" if asked == "run" else "runs=[FOLDER,FOLDER]"
+        what = "a finished run" if asked == "run" else "finished runs"
+        raise UserError(f"task={task} needs {what}: {example}")
     nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
-    read = {"seed", *_interpolated(nodes)} | (set() if training else {"run", "data.root"})
+    read = {"seed", *_interpolated(nodes)} | ({asked, "data.root"} if asked else set())
     for override in overrides:
         key = override.key_or_group
         if key in read or re.split(r"[./]", key)[0] in {"task", "hydra"}:
@@ -201,8 +212,16 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
         if key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
             raise UserError(f"{key} is not read by task={task}, but by {readers or 'no task'}")
-    if not training and cfg.run != "latest" and not os.path.exists(cfg.run):
-        raise UserError(f"run must be latest, a run's folder or a checkpoint, got {cfg.run!r}")
+    for spec in looked_at(cfg):
+        if spec != "latest" and not os.path.exists(spec):
+            raise UserError(f"{asked} must be latest, a run's folder or a checkpoint, got {spec!r}")
+
+
+def _asks_for(task: DictConfig) -> str | None:
+    """The knob that names what a task looks at; None where it trains."""
+    if task.get("_target_") == TRAIN:
+        return None
+    return "runs" if "runs" in _interpolated([task]) else "run"
 
 
 def _tasks_that_read(knob: str) -> list[str]:
@@ -210,8 +229,7 @@ def _tasks_that_read(knob: str) -> list[str]:
     return [
         name
         for name, node in nodes.items()
-        if isinstance(node, DictConfig)
-        and (knob in _interpolated([node]) or (knob == "run" and node.get("_target_") != TRAIN))
+        if isinstance(node, DictConfig) and knob in {*_interpolated([node]), _asks_for(node)}
     ]
 
 

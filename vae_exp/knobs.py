@@ -42,6 +42,7 @@ class Config:
     latent_dim: int = knob(2, "dimensions of z", minimum=1)
     resume: str | None = knob(None, "a run to go on with: latest or its folder")
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
+    runs: tuple[str, ...] = knob((), "several of them: [FOLDER,FOLDER]")
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
     index: int | None = knob(None, "which image to look at", minimum=0)
 
@@ -69,7 +70,8 @@ def limits(name: str) -> str:
 
 def expected(name: str) -> str:
     """What a knob accepts, in words: its type and its range."""
-    kinds = typing.get_args(_TYPES[name]) or (_TYPES[name],)
+    kind = _TYPES[name]
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     words = [_NAMES.get(kind, "a list") for kind in kinds if kind is not types.NoneType]
     text = " ".join([*words, limits(name)]).strip()
     return f"{text}, or null" if types.NoneType in kinds else text
@@ -86,6 +88,6 @@ def check_knob(name: str, value: Any) -> None:
 def help_lines() -> Iterator[str]:
     """A line for each knob: name and default, meaning, range."""
     for name, declared in KNOBS.items():
-        default = "" if declared.default is None else declared.default
+        default = "" if declared.default in (None, ()) else declared.default
         allowed = f" ({limits(name)})" if limits(name) else ""
         yield f"  {f'{name}={default}':<24} {declared.metadata['help']}{allowed}"

@@ -1,4 +1,4 @@
-"""What a command does: train a model, or put one question to a finished run."""
+"""What a command does: train a model, put one question to a finished run, or compare several."""
 
 import logging
 import warnings
@@ -40,7 +40,10 @@ def execute(cfg: DictConfig) -> float | None:
         folders.refuse_if_used(folder)
         return task(cfg, folder)
     try:
-        look(task, cfg)
+        if isinstance(task, Analysis):
+            look(task, cfg)
+        else:
+            task(cfg)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
     return None

@@ -1,7 +1,7 @@
 """The contract of an analysis, and what it hands back."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -23,6 +23,7 @@ class Findings:
     tables: list[Table] = field(default_factory=list)
 
 
+@runtime_checkable
 class Analysis(Protocol):
     """A question put to a trained model; the same object serves the command line and training."""
 
