@@ -24,6 +24,7 @@ Q = TypeVar("Q", bound=Posterior)
 
 PARTS = ("not Gaussian", "no covariance", "amortisation")
 BLOCK = 100  # images fitted at a time
+NODES = 10  # of a Gauss-Hermite rule an axis
 MONTE_CARLO = 4096  # samples for an ELBO where no Gauss-Hermite rule applies
 
 
@@ -54,9 +55,9 @@ def inference_gap(
     model: VAE,
     x: Tensor,
     *,
-    starts: int = 3,
-    steps: int = 200,
-    samples: int = 16,
+    starts: int = 6,
+    steps: int = 120,
+    samples: int = 8,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Gap:
@@ -87,7 +88,7 @@ def _fit_block(
 
     def elbo(q: Posterior) -> Tensor:
         if model.latent_dim <= 2:
-            return gaussian_elbo(log_joint, q)
+            return gaussian_elbo(log_joint, q, nodes=NODES)
         return svi.elbo_of(log_joint, q, samples=MONTE_CARLO, generator=draws).double()
 
     encoder = model.posterior(x)
