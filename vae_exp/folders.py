@@ -13,6 +13,7 @@ ROOTS = ("outputs", "multirun")
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
 CONFIG = Path(".hydra", "config.yaml")
+STARTED = Path(".hydra", "overrides.yaml")  # written after the config: where it is, that is whole
 LOCK = Path(".hydra", "lock")
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
@@ -52,7 +53,7 @@ def find_started(spec: str) -> Path | None:
                 + ("is not a run's folder" if os.path.exists(spec) else "does not exist")
             )
         return Path(spec)
-    started = [path for root in ROOTS for path in Path(root).glob(f"**/{CONFIG}")]
+    started = [path for root in ROOTS for path in Path(root).glob(f"**/{STARTED}")]
     if not started:
         raise UserError("resume=latest found no run in outputs or multirun: start one first")
     newest_first = sorted(started, key=lambda path: path.stat().st_mtime_ns, reverse=True)

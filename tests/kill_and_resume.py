@@ -1,0 +1,238 @@
+"""Kill a run again and again, resume it, and hold what it leaves against a run never stopped.
+
+    python tests/kill_and_resume.py --kills 25 --seed 0
+
+Dynamic binarisation, a one-cycle schedule, a checkpoint after every few steps. A kill comes at a
+random time, or when a file appears that tells where the run is.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import mnist_folder
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+SMALL = (
+    "data=debug",
+    "batch_size=10",
+    "data.binarization=dynamic",
+    "optimizer=adam_one_cycle",
+    "model.encoder.hidden=[32]",
+    *(f"~task.analyses.{name}" for name in ("interpolation", "manifold", "top_half", "questions")),
+)
+LAST = "checkpoints/last.ckpt"
+WEIGHTS = "model.safetensors"
+
+
+def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
+    """Start ``python -m vae_exp`` in a folder, on MNIST where it is at hand, else on the digits."""
+    mnist = mnist_folder()
+    return subprocess.Popen(
+        [sys.executable, "-m", "vae_exp", *words],
+        cwd=cwd,
+        env={**os.environ, "VAE_EXP_DATA": str(mnist or cwd / "none"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def new_run(*words: str) -> list[str]:
+    """The words that start a small run."""
+    return [*SMALL, f"data.source={'mnist' if mnist_folder() else 'digits'}", *words]
+
+
+def stop_when(
+    process: subprocess.Popen[str],
+    due: Callable[[], bool],
+    signum: signal.Signals = signal.SIGKILL,
+    patience: float = 120,
+) -> bool:
+    """Send a signal as soon as ``due`` is true; False where the process ended before."""
+    end = time.monotonic() + patience
+    while not due():
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > end:
+            process.kill()
+            raise TimeoutError("what was waited for did not happen")
+        time.sleep(0.002)
+    process.send_signal(signum)
+    return True
+
+
+def only_run(cwd: Path) -> Path | None:
+    """The folder of the one run in a folder, once it has a config."""
+    found = [path.parent.parent for path in cwd.glob("outputs/*/*/.hydra/overrides.yaml")]
+    return found[0] if found else None
+
+
+def logged(folder: Path) -> dict[str, list[tuple[int, float | bytes]]]:
+    """Every number and picture in the event files, as (step, value) in the order of writing."""
+    found: dict[str, list[tuple[int, float | bytes]]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for event in LegacyEventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                what = value.simple_value if value.HasField("simple_value") else value.image
+                content = what if isinstance(what, float) else what.encoded_image_string
+                found.setdefault(value.tag, []).append((event.step, content))
+    return found
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, without the clock and the names of event files."""
+    contents: dict[str, Any] = torch.load(path, weights_only=True)
+    del contents["vae_exp"]["seconds"], contents["vae_exp"]["events"]
+    return contents
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested containers hold the same, tensors to the last bit."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def differences(run: Path, reference: Path) -> list[str]:
+    """What two finished runs do not have in common, in words; empty where they are the same."""
+    found = []
+    for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        one, other = checkpoint(run / name), checkpoint(reference / name)
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "vae_exp"):
+            if not same(one[part], other[part]):
+                found.append(f"{name}: {part}")
+    if (run / WEIGHTS).read_bytes() != (reference / WEIGHTS).read_bytes():
+        found.append(WEIGHTS)
+    if logged(run) != logged(reference):
+        found.append("event files")
+    one, other = (json.loads((path / "metrics.json").read_text()) for path in (run, reference))
+    del one["run"]["wall_seconds"], other["run"]["wall_seconds"]
+    if one != other:
+        found.append("metrics.json")
+    for picture in sorted((reference / "figures").iterdir()):
+        if (run / "figures" / picture.name).read_bytes() != picture.read_bytes():
+            found.append(f"figures/{picture.name}")
+    leftovers = [path.name for path in run.rglob("*.tmp")]
+    return found + leftovers
+
+
+def touched(run: Path, *patterns: str) -> Callable[[], bool]:
+    """Whether a file that fits one of some patterns has come or changed since now."""
+
+    def state() -> set[tuple[Path, int]]:
+        found = set()
+        for path in (path for pattern in patterns for path in run.glob(pattern)):
+            try:
+                found.add((path, path.stat().st_mtime_ns))
+            except FileNotFoundError:  # renamed in between
+                continue
+        return found
+
+    before = state()
+    return lambda: bool(state() - before)
+
+
+# When a kill comes, but for a random time: what has come or changed in the run's folder by then.
+MOMENTS = {
+    "while a checkpoint is written": ("checkpoints/.*.tmp",),
+    "between best.ckpt and last.ckpt": ("checkpoints/best.ckpt",),
+    "when a checkpoint was saved": ("checkpoints/last.ckpt",),
+    "after training": ("metrics.json",),
+    "among the figures": ("figures/*", "figures/.*.tmp"),
+}
+RUNS = {
+    "many short epochs": ("epochs=300", "task.checkpoint_seconds=0.02"),
+    "mostly validation": ("epochs=15", "data.validation_size=5000"),
+    "large checkpoints": (
+        "epochs=60",
+        "model.encoder.hidden=[500]",
+        "task.checkpoint_seconds=0.05",
+        "task.figures_every=20",
+    ),
+}
+
+
+def kill_at(process: subprocess.Popen[str], run: Path, moment: str, draw: random.Random) -> bool:
+    """Kill a process that resumes a run; False where it ended before."""
+    if moment in MOMENTS:
+        return stop_when(process, touched(run, *MOMENTS[moment]))
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("resuming"):
+        if process.poll() is not None:
+            return False
+    end = time.monotonic() + draw.uniform(0, 2.5)
+    return stop_when(process, lambda: time.monotonic() > end)
+
+
+def chain(root: Path, words: list[str], kills: int, draw: random.Random) -> tuple[int, list[str]]:
+    """Kill one run that many times; how often it was hit, and how it differs from its reference."""
+    (root / "whole").mkdir(parents=True)
+    (root / "killed").mkdir()
+    finish(start(root / "whole", *words))
+    process = start(root / "killed", *words)
+    stop_when(process, lambda: only_run(root / "killed") is not None)
+    run, hits = only_run(root / "killed"), 1
+    assert run is not None
+    print("  killed before the first checkpoint", flush=True)
+    early = ["at a random time", *list(MOMENTS)[:3]]
+    for index in range(kills - 1):
+        process.communicate()
+        process = start(root / "killed", "resume=latest")
+        last_two = {kills - 3: "after training", kills - 2: "among the figures"}
+        moment = last_two.get(index) or early[0 if index % 2 else draw.randrange(len(early))]
+        if not kill_at(process, run, moment, draw):
+            raise RuntimeError(f"the run ended before a kill {moment}: {process.communicate()[1]}")
+        hits += 1
+        at = (
+            torch.load(run / LAST, weights_only=True)["global_step"] if (run / LAST).exists() else 0
+        )
+        print(f"  killed {moment}; last.ckpt is of step {at}", flush=True)
+    process.communicate()
+    finish(start(root / "killed", f"resume={run}"))
+    whole = only_run(root / "whole")
+    assert whole is not None
+    return hits, differences(run, whole)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a process that must end well."""
+    _, err = process.communicate()
+    if process.returncode:
+        raise RuntimeError(err)
+
+
+def main() -> int:
+    """Kill some runs; 1 where one of them does not end as if it had never been stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=27)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    draw, total, bad = random.Random(args.seed), 0, 0
+    with tempfile.TemporaryDirectory() as root:
+        for index, (name, words) in enumerate(RUNS.items()):
+            print(f"{name}: {' '.join(words)}", flush=True)
+            kills = max(4, -(-args.kills // len(RUNS)))
+            hits, found = chain(Path(root, str(index)), new_run(*words), kills, draw)
+            print(f"  {hits} kills; differs in: {', '.join(found) or 'nothing'}", flush=True)
+            total, bad = total + hits, bad + bool(found)
+    print(f"{total} kills, {bad} of {len(RUNS)} runs differ from the run that was never stopped")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""A run that was stopped and resumed is the run that was never stopped, to the last bit."""
+
+import copy
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import mnist_folder
+from kill_and_resume import LAST, WEIGHTS, differences, logged, new_run, only_run, start, stop_when
+from omegaconf import DictConfig
+
+from vae_exp import checkpointing, config, folders, runs, tasks
+from vae_exp.__main__ import _main
+from vae_exp.building import build
+from vae_exp.checkpointing import Checkpoints
+from vae_exp.errors import UserError
+
+
+def train(folder: Path, *words: str) -> None:
+    """Run a small job in this process, from the newest checkpoint in a folder."""
+    cfg = copy.deepcopy(composed("epochs=2", "batch_size=40", "~task.analyses.scatter", *words))
+    cfg.data.root = str(mnist_folder() or "none")
+    build(cfg.task)(cfg, folder)
+
+
+@cache
+def composed(*words: str) -> DictConfig:
+    """The config of a small run."""
+    return config.composed(config.parse(new_run(*words)))
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run in `whole`, and what kills about each of its checkpoints would leave of it."""
+    root = tmp_path_factory.mktemp("snapshots")
+    whole = root / "whole"
+    whole.mkdir()
+
+    class Snapshots(Checkpoints):
+        def _save(self, trainer: pl.Trainer, best: bool) -> None:
+            self.logger.save()
+            shutil.copytree(whole, root / f"{trainer.global_step}-before")
+            super()._save(trainer, best)
+            shutil.copytree(whole, root / f"{trainer.global_step}-after")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "Checkpoints", Snapshots)
+        train(whole, "task.checkpoint_seconds=0")
+    return root
+
+
+@pytest.fixture
+def stopped(snapshots: Path, tmp_path: Path) -> Path:
+    """A run that was killed in its second epoch, with a config, ready to be resumed."""
+    folder = tmp_path / "outputs" / "day" / "time"
+    shutil.copytree(snapshots / "4-after", folder)
+    return folder
+
+
+def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_stopped(
+    snapshots: Path, tmp_path: Path
+) -> None:
+    found = sorted(path.name for path in snapshots.glob("*-*"))
+    assert found == sorted(f"{step}-{when}" for step in range(1, 7) for when in ("before", "after"))
+    # Before a checkpoint in mid-epoch there is nothing but the one before it.
+    for name in [*(f"{step}-after" for step in range(1, 7)), "1-before", "3-before"]:
+        shutil.copytree(snapshots / name, tmp_path / name)
+        train(tmp_path / name, "task.checkpoint_seconds=1000")
+        assert differences(tmp_path / name, snapshots / "whole") == [], name
+
+
+def test_what_was_logged_after_the_checkpoint_is_logged_once(
+    snapshots: Path, tmp_path: Path
+) -> None:
+    killed = snapshots / "6-before"  # both bounds of epoch 2 are on the disk, its checkpoint is not
+    assert len(logged(killed)["val/elbo"]) == 2
+    assert torch.load(killed / LAST, weights_only=True)["global_step"] == 5
+    shutil.copytree(killed, tmp_path / "run")
+    train(tmp_path / "run")
+    assert [step for step, _ in logged(tmp_path / "run")["val/elbo"]] == [2, 5]
+    assert [step for step, _ in logged(tmp_path / "run")["train/elbo"]] == [2, 5]
+
+
+@pytest.mark.parametrize("fault", ["cut", "flipped", "empty", "zeros"])
+def test_a_torn_checkpoint_is_named_and_the_one_before_it_is_used(
+    fault: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = stopped / LAST
+    contents = bytearray(last.read_bytes())
+    middle = len(contents) // 2
+    if fault == "flipped":
+        contents[middle] ^= 1
+    last.unlink()  # a hard link of best.ckpt may be the same file
+    last.write_bytes(
+        {
+            "cut": contents[:middle],
+            "flipped": contents,
+            "empty": b"",
+            "zeros": contents[:middle] + bytes(len(contents) - middle),
+        }[fault]
+    )
+    start = checkpointing.newest(stopped)
+    assert start is not None
+    assert start.path.name == "previous.ckpt"
+    assert start.step == 3
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{last} is damaged" in told
+    assert not last.exists()
+    assert (stopped / "checkpoints" / "last.ckpt.torn").exists()
+
+
+def test_a_run_whose_checkpoints_are_all_torn_starts_again_and_ends_the_same(
+    stopped: Path, snapshots: Path
+) -> None:
+    for path in (stopped / "checkpoints").iterdir():
+        path.unlink()
+        path.write_bytes(b"torn")
+    train(stopped)
+    assert differences(stopped, snapshots / "whole") == []
+
+
+def test_best_is_the_checkpoint_with_the_highest_val_elbo(tmp_path: Path) -> None:
+    train(tmp_path, "epochs=6", "lr=0.3", "optimizer=adam")  # too large to rise steadily
+    curve = [value for _, value in logged(tmp_path)["val/elbo"]]
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert curve != sorted(curve)
+    assert best["vae_exp"]["best"] == pytest.approx(max(curve), abs=1e-4)
+    assert best["global_step"] == 3 * (1 + curve.index(max(curve)))
+
+
+def test_a_checkpoint_is_saved_when_the_time_has_come_and_not_before(
+    snapshots: Path, tmp_path: Path
+) -> None:
+    assert [path.name for path in snapshots.glob("*-after")].count("1-after") == 1
+    train(tmp_path / "rarely", "task.checkpoint_seconds=1000")
+    kept = torch.load(tmp_path / "rarely" / "checkpoints" / "previous.ckpt", weights_only=True)
+    assert kept["global_step"] == 3  # the end of the first epoch
+    assert config.composed([]).task.checkpoint_seconds == 30
+
+
+def test_a_run_on_other_images_is_not_resumed(stopped: Path) -> None:
+    with pytest.raises(UserError, match="trained on other images"):
+        train(stopped, "data.train_size=90")
+
+
+def test_a_checkpoint_of_a_newer_schema_is_refused_and_stays(stopped: Path) -> None:
+    contents = torch.load(stopped / LAST, weights_only=True)
+    contents["vae_exp"]["schema"] = 2
+    (stopped / LAST).unlink()
+    torch.save(contents, stopped / LAST)
+    with pytest.raises(UserError, match=r"last.ckpt has schema 2, this version reads 1"):
+        train(stopped)
+    assert (stopped / LAST).exists()
+
+
+def test_a_new_run_does_not_overwrite_another(
+    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
+    with pytest.raises(UserError, match="holds a run already"):
+        _main([*new_run("epochs=1"), f"hydra.run.dir={stopped}"])
+    assert {path: path.stat().st_mtime_ns for path in stopped.rglob("*")} == before
+
+
+def make_started(folder: Path, age: int, finished: bool = False) -> Path:
+    """What tells a started run, and a finished one."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / folders.CONFIG).touch()
+    (folder / folders.STARTED).touch()
+    os.utime(folder / folders.STARTED, (age, age))
+    if finished:
+        (folder / WEIGHTS).touch()
+    return folder
+
+
+def test_latest_to_resume_is_the_newest_that_is_neither_finished_nor_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="start one first"):
+        folders.find_started("latest")
+    old = make_started(Path("outputs/d/1"), 1)
+    new = make_started(Path("multirun/d/t/0"), 2)
+    make_started(Path("outputs/d/2"), 3, finished=True)
+    running = make_started(Path("outputs/d/3"), 4)
+    with folders.hold(running):
+        assert folders.find_started("latest") == new
+        with folders.hold(new):
+            assert folders.find_started("latest") == old
+            with folders.hold(old):
+                assert folders.find_started("latest") is None
+                _main(["resume=latest"])
+                assert "nothing to resume" in capsys.readouterr().out
+    assert folders.find_started("latest") == running
+
+
+def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> None:
+    with folders.hold(stopped), pytest.raises(UserError, match="written by another process"):
+        train(stopped)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["resume=nope"], "resume must be latest or a run's folder, got 'nope'"),
+        (["resume=null"], "resume must be latest or a run's folder, got null"),
+        (["resume=latest"], "resume=latest found no run"),
+        (["resume=latest", "epochs=5"], "epochs cannot be given with resume"),
+        (["resume=latest", "data=debug"], "data cannot be given with resume"),
+        (["-m", "resume=a,b"], "leave --multirun out"),
+    ],
+)
+def test_a_wrong_resume_is_refused_in_one_line(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=told):
+        _main(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(tmp_path: Path) -> None:
+    words = new_run("epochs=4", "task.checkpoint_seconds=0.01")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    reference = start(tmp_path / "whole", *words)
+    process = start(tmp_path / "killed", *words)
+    assert stop_when(process, lambda: only_run(tmp_path / "killed") is not None)
+    run = only_run(tmp_path / "killed")
+    assert run is not None
+    for mark in ("checkpoints/previous.ckpt", "metrics.json"):
+        process.communicate()
+        process = start(tmp_path / "killed", "resume=latest")
+        assert stop_when(process, (run / mark).exists)
+    process.communicate()
+    assert not (run / WEIGHTS).exists()
+    with pytest.raises(UserError, match="did not finish"):
+        runs.load(str(run))
+    process = start(tmp_path / "killed", f"resume={run}")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "resuming" in out
+    assert reference.communicate()[1] == ""
+    whole = only_run(tmp_path / "whole")
+    assert whole is not None
+    assert differences(run, whole) == []
+    again = start(tmp_path / "killed", f"resume={run}")
+    assert again.communicate() == (f"nothing to resume: {run} is finished\n", "")
+    assert again.returncode == 0
