@@ -7,6 +7,7 @@ random time, or when a file appears that tells where the run is.
 """
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -16,12 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from conftest import mnist_folder
+from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+from vae_exp import config
+from vae_exp.building import build
 
 SMALL = (
     "data=debug",
@@ -51,6 +57,24 @@ def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
 def new_run(*words: str) -> list[str]:
     """The words that start a small run."""
     return [*SMALL, f"data.source={'mnist' if mnist_folder() else 'digits'}", *words]
+
+
+@cache
+def _composed(*words: str) -> DictConfig:
+    return config.composed(config.parse(new_run(*words)))
+
+
+def small_config(*words: str) -> DictConfig:
+    """The config of a job of a second."""
+    cfg = copy.deepcopy(_composed("epochs=2", "batch_size=40", "~task.analyses.scatter", *words))
+    cfg.data.root = str(mnist_folder() or "none")
+    return cfg
+
+
+def train(folder: Path, *words: str) -> None:
+    """Run a small job in this process, from the newest checkpoint in a folder."""
+    cfg = small_config(*words)
+    build(cfg.task)(cfg, folder)
 
 
 def stop_when(

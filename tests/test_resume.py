@@ -1,36 +1,28 @@
 """A run that was stopped and resumed is the run that was never stopped, to the last bit."""
 
-import copy
 import os
 import shutil
-from functools import cache
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import mnist_folder
-from kill_and_resume import LAST, WEIGHTS, differences, logged, new_run, only_run, start, stop_when
-from omegaconf import DictConfig
+from kill_and_resume import (
+    LAST,
+    WEIGHTS,
+    differences,
+    logged,
+    new_run,
+    only_run,
+    start,
+    stop_when,
+    train,
+)
 
 from vae_exp import checkpointing, config, folders, runs, tasks
 from vae_exp.__main__ import _main
-from vae_exp.building import build
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.errors import UserError
-
-
-def train(folder: Path, *words: str) -> None:
-    """Run a small job in this process, from the newest checkpoint in a folder."""
-    cfg = copy.deepcopy(composed("epochs=2", "batch_size=40", "~task.analyses.scatter", *words))
-    cfg.data.root = str(mnist_folder() or "none")
-    build(cfg.task)(cfg, folder)
-
-
-@cache
-def composed(*words: str) -> DictConfig:
-    """The config of a small run."""
-    return config.composed(config.parse(new_run(*words)))
 
 
 @pytest.fixture(scope="module")

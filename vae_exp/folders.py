@@ -84,6 +84,8 @@ def hold(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{folder} is being written by another process") from None
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}") from error
     try:
         yield
     finally:

@@ -1,0 +1,120 @@
+"""A disk that is full, read-only or gone: one line, and nothing that was good is lost."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kill_and_resume import LAST, new_run, only_run, small_config, start, train
+from omegaconf import OmegaConf
+
+from vae_exp import runs
+from vae_exp.__main__ import _main
+from vae_exp.atomic import write_atomically
+from vae_exp.errors import UserError
+
+LONG = ("epochs=100000", "task.checkpoint_seconds=0.05")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Leave no byte free."""
+    with (folder / "ballast").open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 10, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def one_line(process: "subprocess.Popen[str]") -> str:
+    """The single line with which a process failed."""
+    _, err = process.communicate()
+    assert process.returncode == 2, err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1, err
+    return err
+
+
+def has_saved(cwd: Path) -> bool:
+    """Whether a run has saved a checkpoint."""
+    run = only_run(cwd)
+    return run is not None and (run / "checkpoints" / "previous.ckpt").exists()
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk: Path) -> None:
+    process = start(small_disk, *new_run(*LONG))
+    while not has_saved(small_disk):
+        assert process.poll() is None
+    fill(small_disk)
+    line = one_line(process)
+    run = only_run(small_disk)
+    assert run is not None
+    assert "No space left on device" in line
+    assert f"the last good checkpoint is {run / LAST}, from which resume={run} goes on" in line
+    assert runs.load_checkpoint(run / LAST)["global_step"] > 0
+    assert runs.load_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] > 0
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_a_full_disk_leaves_metrics_and_pictures_whole_or_absent(small_disk: Path) -> None:
+    write_atomically(small_disk / "metrics.json", b'{"schema": 1}')
+    fill(small_disk)
+    for name in ("metrics.json", "samples.png"):
+        with pytest.raises(OSError, match=f"No space left on device: '.*/{name}'"):
+            write_atomically(small_disk / name, bytes(1 << 16))
+    assert json.loads((small_disk / "metrics.json").read_text()) == {"schema": 1}
+    assert {path.name for path in small_disk.iterdir()} == {"metrics.json", "ballast"}
+
+
+def test_a_folder_that_vanishes_is_named_and_not_made_again(tmp_path: Path) -> None:
+    process = start(tmp_path, *new_run(*LONG))
+    while not has_saved(tmp_path):
+        assert process.poll() is None
+    run = only_run(tmp_path)
+    assert run is not None
+    run.rename(tmp_path / "moved")
+    line = one_line(process)
+    assert str(run) in line
+    assert "No such file or directory" in line
+    assert "there is no checkpoint" in line
+    assert not run.exists()
+    assert runs.load_checkpoint(tmp_path / "moved" / LAST)["global_step"] > 0
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small_disk / "outputs" / "day" / "time"
+    run.mkdir(parents=True)
+    train(run)
+    without_hydra = OmegaConf.masked_copy(
+        small_config(), ["data", "model", "batch_size", "seed", "latent_dim"]
+    )
+    (run / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(without_hydra))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    line = one_line(start(small_disk, *new_run("epochs=1")))
+    assert "cannot make the folder outputs" in line
+    assert "Read-only file system" in line
+    with pytest.raises(UserError, match=f"cannot write in {run}: Read-only file system"):
+        train(run)
+    monkeypatch.chdir(small_disk)
+    with pytest.raises(UserError, match=r"outputs/day/time/.*: Read-only file system"):
+        _main(["task=samples", "run=latest"])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
