@@ -1,0 +1,223 @@
+"""How far an encoder's q(z | x) can be trusted, from the encoder and its own model alone."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from scipy.stats import binom
+from torch import Tensor
+
+from vae_exp.data import batch_x
+from vae_exp.densities import (
+    LOG_2PI,
+    gaussian_kl_to_standard,
+    sample_bernoulli,
+    standard_gaussian_log_density,
+)
+from vae_exp.lattice import Progress
+from vae_exp.model import VAE
+from vae_exp.posteriors import DiagonalGaussian
+from vae_exp.seeding import generator
+
+ACTIVE = 0.01  # variance of the encoder's mean above which a unit counts as active
+LEVELS = (0.5, 0.8, 0.95)
+BINS = 20  # of a rank histogram
+BLOCK = 500  # rows at a time
+TOLERANCE = 0.03  # by which a coverage may miss its level
+ERRORS = 3.0  # standard errors that a miss must exceed as well
+UNRELIABLE = 0.7  # k̂ beyond which importance sampling is not to be trusted
+FEW = 0.05  # of the images may have such a k̂
+
+
+@torch.no_grad()
+def encode(model: VAE, images: Tensor) -> DiagonalGaussian:
+    """The encoder's q(z | x) of images [N, D]: mean and log_std [N, Z], in float64."""
+    parts = [model.posterior(x.to(model.device)) for x in batch_x(images, BLOCK)]
+    return DiagonalGaussian(
+        torch.cat([q.mean for q in parts]).double().cpu(),
+        torch.cat([q.log_std for q in parts]).double().cpu(),
+    )
+
+
+def mean_variance(q: DiagonalGaussian) -> Tensor:
+    """Variance over images of the encoder's mean: [Z]; a unit is active where it exceeds ACTIVE.
+
+    A_u = Var_x( E_{q(u | x)}[u] )                       (Burda et al. 2016, arXiv:1509.00519)
+    """
+    return q.mean.var(0)
+
+
+def kl_per_dimension(q: DiagonalGaussian) -> Tensor:
+    """KL( q(z_i | x) ‖ p(z_i) ): [N, Z] in nats, whose sum over Z is the KL of the bound."""
+    return gaussian_kl_to_standard(q.mean, q.log_std)
+
+
+@torch.no_grad()
+def simulate(model: VAE, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw z* ~ p(z) and x ~ p(x | z*): z [count, Z] and x [count, D]."""
+    draws = generator(seed, "simulate")
+    z = torch.randn(count, model.latent_dim, generator=draws)
+    x = []
+    for part in z.split(BLOCK):
+        logits = model.decoder(part.to(model.device))
+        noise = torch.rand(logits.shape, generator=draws).to(model.device)
+        x.append(sample_bernoulli(logits, noise=noise).cpu())
+    return z, torch.cat(x)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where the true z lie in q(z | x), on data of which they are known.
+
+    ``mass`` is the probability under q of the ellipsoid that has the true z on its border, and
+    ``ranks`` are q's distribution functions at its coordinates, to which the rank among L draws
+    from q, over L, converges. Where every q is the posterior, all are uniform on [0, 1].
+    Talts et al. 2018, arXiv:1804.06788.
+    """
+
+    mass: Tensor  # [N]
+    ranks: Tensor  # [N, Z]
+
+    def coverage(self, level: float) -> tuple[float, float]:
+        """The share of true z in q's region of that mass, and its binomial standard error."""
+        share = (self.mass <= level).double().mean().item()
+        return share, math.sqrt(share * (1 - share) / len(self.mass))
+
+    def histogram(self) -> Tensor:
+        """Counts of the ranks in BINS equal bins: [Z, BINS]."""
+        bins = (self.ranks * BINS).long().clamp(max=BINS - 1)
+        counts: Tensor = F.one_hot(bins, BINS).sum(0)
+        return counts
+
+    def departure(self) -> Tensor:
+        """Pearson's χ² of the histograms from uniform ones: [Z], near BINS − 1 where calibrated."""
+        expected = len(self.ranks) / BINS
+        excess = self.histogram().double() - expected
+        return excess.square().sum(1) / expected
+
+    def uniformity(self) -> Tensor:
+        """The p-value of each dimension's ``departure``: [Z]."""
+        statistic = self.departure()
+        freedom = torch.full_like(statistic, (BINS - 1) / 2)
+        p_value: Tensor = torch.special.gammaincc(freedom, statistic / 2)
+        return p_value
+
+
+def calibration(q: DiagonalGaussian, z: Tensor) -> Calibration:
+    """Place the true z [N, Z] of N images in their q, by ε = (z − mean) / σ, |ε|² and Φ(ε)."""
+    noise = (z.double() - q.mean) * torch.exp(-q.log_std)
+    square = noise.square().sum(-1)
+    half_dims = torch.full_like(square, z.shape[-1] / 2)
+    return Calibration(
+        torch.special.gammainc(half_dims, square / 2),  # χ² with Z degrees of freedom
+        torch.special.ndtr(noise),
+    )
+
+
+def histogram_band(count: int, probability: float = 0.95) -> tuple[float, float]:
+    """Between which counts all bars of a uniform histogram of ``count`` ranks lie at once.
+
+    Each bar is Binomial(count, 1 / BINS); Bonferroni makes the probability that of all together.
+    """
+    low, high = binom.interval(1 - (1 - probability) / BINS, count, 1 / BINS)
+    return float(low), float(high)
+
+
+def coverage_band(levels: Tensor, count: int, probability: float = 0.95) -> tuple[Tensor, Tensor]:
+    """Between which shares the coverage of each level lies, for each level by itself."""
+    low, high = binom.interval(probability, count, levels.numpy())
+    return torch.from_numpy(low) / count, torch.from_numpy(high) / count
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The aggregate posterior q(z) = (1/N) Σ_n q(z | x_n) against the prior.
+
+    ``kl`` are log q(z_n) − log p(z_n) at one z_n ~ q(z | x_n) an image. Its mean estimates
+    KL(q(z) ‖ p(z)) without bias for these N images; for images beyond them it is too high, as
+    q(z | x_n) is a part of q(z), and the mean of ``kl_left_out``, in which it is left out, is
+    too low: by Jensen's inequality the two expectations hold the truth between them. The mean KL
+    of the bound less either is the mutual information of image and z (Hoffman & Johnson 2016,
+    ELBO surgery), of which the mean of ``kl`` cannot tell more than log N.
+    """
+
+    mean: Tensor  # [Z]
+    covariance: Tensor  # [Z, Z]
+    kl: Tensor  # [N] in nats
+    kl_left_out: Tensor  # [N] in nats
+
+
+def aggregate(q: DiagonalGaussian, seed: int, progress: Progress | None = None) -> Aggregate:
+    """Moments of the mixture of all q, and its log density at one z of each, in O(N²)."""
+    count, dims = q.mean.shape
+    covariance = q.mean.T.cov(correction=0).reshape(dims, dims)
+    covariance = covariance + torch.diag(torch.exp(2 * q.log_std).mean(0))
+    draws = torch.randn(count, dims, generator=generator(seed, "aggregate")).double()
+    z = q.sample(draws[None])[0]
+
+    # log N(z; mean, σ²) is linear in (z², z, 1): a table over z and images is one product.
+    precision = torch.exp(-2 * q.log_std)
+    constant = -0.5 * (q.mean.square() * precision + LOG_2PI) - q.log_std
+    weight = torch.cat([-0.5 * precision, q.mean * precision, constant.sum(1, keepdim=True)], 1)
+    features = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
+    own, others = [], []
+    for first, rows in zip(range(0, count, BLOCK), features.split(BLOCK), strict=True):
+        log_density = rows @ weight.T  # [BLOCK, N]
+        diagonal = log_density.diagonal(first)
+        own.append(diagonal.clone())
+        diagonal.fill_(-math.inf)
+        others.append(log_density.logsumexp(1))
+        if progress is not None:
+            progress((first + len(rows)) / count)
+    rest = torch.cat(others)
+    log_prior = standard_gaussian_log_density(z)
+    return Aggregate(
+        q.mean.mean(0),
+        covariance,
+        torch.logaddexp(rest, torch.cat(own)) - math.log(count) - log_prior,
+        rest - math.log(count - 1) - log_prior,
+    )
+
+
+def miscalibration(calibrated: Calibration) -> str | None:
+    """Overconfident, underconfident, or misshapen where levels disagree; None where none misses.
+
+    A coverage misses its level by more than TOLERANCE and ERRORS binomial standard errors.
+    """
+    above = set()
+    for level in LEVELS:
+        miss = calibrated.coverage(level)[0] - level
+        error = math.sqrt(level * (1 - level) / len(calibrated.mass))
+        if abs(miss) > max(TOLERANCE, ERRORS * error):
+            above.add(miss > 0)
+    if len(above) == 2:
+        return "misshapen"
+    return {True: "underconfident", False: "overconfident"}[above.pop()] if above else None
+
+
+def verdict(variance: Tensor, calibrated: Calibration, pareto_k: Tensor) -> dict[str, str]:
+    """What is amiss with q, in words, and the numbers that each word rests on; or "fine".
+
+    ``variance`` [Z] of the encoder's mean over images; ``pareto_k`` [N] of q as a proposal.
+    """
+    inactive = int((variance <= ACTIVE).sum())
+    units = (
+        f"the mean of {inactive} of {len(variance)} units varies by less than {ACTIVE} over images"
+        if inactive
+        else f"all {len(variance)} units are active"
+    )
+    levels = " / ".join(f"{100 * level:.0f}" for level in LEVELS)
+    held = " / ".join(f"{100 * calibrated.coverage(level)[0]:.0f}" for level in LEVELS)
+    regions = f"q's {levels} % regions hold {held} % of the true z of simulated images"
+    unreliable = (pareto_k > UNRELIABLE).double().mean().item()
+    weights = f"k̂ is above {UNRELIABLE} for {100 * unreliable:.0f} % of images"
+    words = {}
+    if inactive:
+        words["collapsed units"] = units
+    calibrated_word = miscalibration(calibrated)
+    if calibrated_word:
+        words[calibrated_word] = regions
+    if unreliable > FEW:
+        words["poor proposal"] = weights
+    return words or {"fine": f"{units}; {regions}; {weights}"}
