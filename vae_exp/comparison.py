@@ -116,7 +116,7 @@ def protocol_of(metrics: dict[str, Any]) -> dict[str, Any]:
     """What numbers must have in common to stand in one column."""
     data, test = metrics["data"], metrics["test"]
     return {
-        "data": data["name"],
+        "data name": data["name"],
         "split": data["split"],
         "binarization": data["binarization"],
         "images": data["images"],
@@ -133,8 +133,8 @@ def refuse_differences(
     for key, value in mine.items():
         if value != theirs[key]:
             raise UserError(
-                f"{one} and {other} cannot stand in one column: {key} is {value} there and "
-                f"{theirs[key]} here; compare runs of one protocol"
+                f"{one} and {other} cannot stand in one column: {key} is {value} in the "
+                f"first and {theirs[key]} in the second"
             )
 
 
@@ -151,7 +151,7 @@ def table_of(contenders: Sequence[Contender], seed: int) -> Table:
     first = contenders[0]
     protocol = first.protocol
     table = Table(
-        title=f"{protocol['split']} set: {protocol['images']:,} images of {protocol['data']}, "
+        title=f"{protocol['split']} set: {protocol['images']:,} images of {protocol['data name']}, "
         f"{protocol['binarization'].replace('>', ' > ')}, nats per image",
         caption="mean ± standard error over images; the difference is taken image by image "
         f"with the same noise (seed {seed})",
