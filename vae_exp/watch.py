@@ -68,7 +68,7 @@ class Watch:
         raise Diverged(
             f"training diverged: in step {step} {what}, with {_describe(self._largest)}; "
             f"the last finite loss had {_describe(self._largest_before)}; "
-            f"lower lr, which is {lr:.3g} there"
+            f"lower lr, which was {lr:.3g}"
         )
 
 

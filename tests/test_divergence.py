@@ -1,0 +1,141 @@
+"""Numbers that go bad stop the run, say when and why, and leave the last good checkpoint."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from kill_and_resume import LAST, WEIGHTS, new_run, only_run, small_config, start, train
+from torch import Tensor
+
+from vae_exp import runs
+from vae_exp.building import build
+from vae_exp.callbacks import QuietTensorBoard
+from vae_exp.checkpointing import Checkpoints
+from vae_exp.data import DigitsDataModule
+from vae_exp.interrupts import Interrupts
+from vae_exp.model import VAE, Terms
+from vae_exp.networks import Decoder, Encoder
+from vae_exp.objectives import ELBO
+from vae_exp.optimizers import Adam
+from vae_exp.training import Hardware, VAEModule
+from vae_exp.watch import Diverged, Watch
+
+
+def small_model(device: str = "cpu") -> VAE:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return VAE(Encoder(2, (20,)), Decoder(2, (20,))).to(device)
+
+
+def test_a_log_std_that_runs_away_stops_the_run_and_is_named_with_its_step(tmp_path: Path) -> None:
+    process = start(
+        tmp_path, *new_run("epochs=50", "optimizer=adam", "lr=10", "task.checkpoint_seconds=0")
+    )
+    _, err = process.communicate()
+    run = only_run(tmp_path)
+    assert run is not None
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    assert err.startswith("error: training diverged: in step ")
+    last = runs.load_checkpoint(run / LAST)
+    assert f"in step {last['global_step']} the loss is not finite, with max |log_std| " in err
+    assert "lower lr, which was 10" in err
+    assert f"the last good checkpoint is {run / LAST}" in err
+    assert all(weight.isfinite().all() for weight in last["state_dict"].values())
+    log_std = float(err.partition("last finite loss had max |log_std| ")[2].split()[0])
+    assert log_std > 20  # a σ of e²⁰ nobody asked for: this is what ran away
+    assert not (run / WEIGHTS).exists()
+
+
+def steps(watch: Watch, model: VAE, scales: list[float], device: str = "cpu") -> None:
+    """Steps of images that are larger and larger, seen by a watch through a running sum."""
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for scale in scales:
+        x = torch.full((3, 784), float(scale), device=device)
+        bound = model.elbo_terms(x, torch.zeros(1, 3, 2, device=device)).bound.detach()
+        total = total + bound.sum()
+        watch.step(total)
+
+
+def test_the_first_bad_step_is_named_and_what_was_large_in_it() -> None:
+    model = small_model()
+    watch = Watch(model, step=100)
+    steps(watch, model, [1, 2, 3])
+    watch.check(lr=0.1)
+    model.encoder.parameters_of_q.weight.data[2:] = 1e3  # log_std, whose exponential overflows
+    steps(watch, model, [1, 1])
+    with pytest.raises(Diverged, match="in step 103 the loss is not finite") as caught:
+        watch.check(lr=0.1)
+    largest = model.encoder(torch.ones(1, 784))[1].abs().max()
+    assert f"max |log_std| {largest.item():.3g} and" in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_found_before_a_loss_is() -> None:
+    model = small_model()
+    watch = Watch(model, step=0)
+    steps(watch, model, [1, 1])
+    next(model.parameters()).data[0, 0] = torch.nan
+    with pytest.raises(Diverged, match="in step 1 the weights come out not finite"):
+        watch.check(lr=0.1)
+
+
+def test_a_step_does_not_wait_for_the_device() -> None:
+    model = small_model("meta")  # where no value can be read at all
+    watch = Watch(model, step=0)
+    steps(watch, model, [1, 1], "meta")
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        watch.check(lr=0.1)
+
+
+def test_a_watch_leaves_the_model_as_it_was() -> None:
+    model = small_model()
+    Watch(model, step=0).close()
+    assert not model.encoder._forward_hooks
+    assert not model.decoder._forward_hooks
+
+
+class BadInValidation(ELBO):
+    """A bound that is finite in training alone."""
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
+        terms = super().__call__(model, x, noise)
+        return terms if model.training else dataclasses.replace(terms, bound=terms.bound / 0)
+
+
+def test_a_validation_bound_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    module = VAEModule(small_model(), BadInValidation(), Adam(), seed=0)
+    logger = QuietTensorBoard(tmp_path)
+    checkpoints = Checkpoints(tmp_path, logger, Interrupts(), images={})
+    data = DigitsDataModule(source="digits", train_size=20, validation_size=20, test_size=20)
+    with pytest.raises(Diverged, match="val/elbo is -inf after epoch 1"):
+        Hardware().trainer(2, tmp_path, logger, [checkpoints]).fit(module, datamodule=data)
+    assert not (tmp_path / LAST).exists()
+
+
+def test_single_precision_agrees_with_double_on_every_image(tmp_path: Path) -> None:
+    train(tmp_path, "epochs=10", "batch_size=10", "task.checkpoint_seconds=1000")
+    cfg = small_config()
+    data: DigitsDataModule = build(cfg.data)
+    data.setup()
+    single = small_trained(tmp_path, cfg.model)
+    double = copy.deepcopy(single).double()
+    x = data.splits.test.images
+    noise = torch.randn(8, len(x), 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for kl in ("closed_form", "monte_carlo"):
+            ours = single.elbo_terms(x, noise, kl)
+            exact = double.elbo_terms(x.double(), noise.double(), kl)
+            assert ours.bound.mean() > -260  # trained: not a case that is too easy
+            torch.testing.assert_close(ours.bound.double(), exact.bound, rtol=0, atol=1e-3)
+        weights = single.log_weights(x, noise)
+        exact_weights = double.log_weights(x.double(), noise.double())
+        torch.testing.assert_close(weights.double(), exact_weights, rtol=0, atol=1e-3)
+
+
+def small_trained(folder: Path, config: object) -> VAE:
+    """The model that a run has saved."""
+    model: VAE = build(config)
+    runs.load_weights(model, folder / WEIGHTS)
+    return model.eval()
