@@ -1,0 +1,150 @@
+"""Gaussian families are the densities they say, and SVI finds known posteriors."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from linear_gaussian import LinearGaussian
+from torch import Tensor
+
+from vae_exp import svi
+from vae_exp.posteriors import DiagonalGaussian, FullGaussian
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def full_gaussian(seed: int = 0) -> tuple[FullGaussian, Tensor, Tensor]:
+    root = torch.randn(3, 2, 2, generator=seeded(seed), dtype=torch.float64)
+    covariance = root @ root.mT + 0.1 * torch.eye(2)
+    mean = torch.randn(3, 2, generator=seeded(seed + 1), dtype=torch.float64)
+    return FullGaussian.from_moments(mean, covariance), mean, covariance
+
+
+def test_full_gaussian_is_scipys() -> None:
+    q, mean, covariance = full_gaussian()
+    z = torch.randn(5, 3, 2, generator=seeded(3), dtype=torch.float64)
+    for i in range(3):
+        theirs = scipy.stats.multivariate_normal(mean[i].numpy(), covariance[i].numpy())
+        np.testing.assert_allclose(q.log_density(z)[:, i].numpy(), theirs.logpdf(z[:, i].numpy()))
+        assert q.entropy()[i].item() == pytest.approx(theirs.entropy())
+    torch.testing.assert_close(q.scale() @ q.scale().mT, covariance)
+
+
+def test_full_gaussian_samples_have_its_moments() -> None:
+    q, mean, covariance = full_gaussian()
+    z = q.sample(torch.randn(100_000, 3, 2, generator=seeded(4), dtype=torch.float64))
+    for i in range(3):
+        np.testing.assert_allclose(z[:, i].mean(0).numpy(), mean[i].numpy(), atol=0.03)
+        np.testing.assert_allclose(np.cov(z[:, i].T), covariance[i].numpy(), atol=0.06)
+
+
+def test_full_family_holds_the_diagonal_one() -> None:
+    diagonal = DiagonalGaussian(
+        torch.randn(3, 2, generator=seeded()), torch.randn(3, 2, generator=seeded(1))
+    )
+    full = FullGaussian.from_diagonal(diagonal)
+    z = torch.randn(4, 3, 2, generator=seeded(2))
+    torch.testing.assert_close(full.log_density(z), diagonal.log_density(z))
+    torch.testing.assert_close(full.sample(z), diagonal.sample(z))
+    torch.testing.assert_close(full.kl_to_prior(), diagonal.kl_to_prior())
+    torch.testing.assert_close(full.entropy(), diagonal.entropy())
+
+
+def test_kl_to_prior_is_torchs() -> None:
+    q, mean, covariance = full_gaussian()
+    prior = torch.distributions.MultivariateNormal(
+        torch.zeros(2).double(), torch.eye(2, dtype=torch.float64)
+    )
+    theirs = torch.distributions.kl_divergence(
+        torch.distributions.MultivariateNormal(mean, covariance), prior
+    )
+    torch.testing.assert_close(q.kl_to_prior(), theirs)
+
+
+def start(model: LinearGaussian, dims: int) -> DiagonalGaussian:
+    shape = (len(model.x), dims)
+    return DiagonalGaussian(torch.zeros(shape).double(), torch.zeros(shape).double())
+
+
+def test_svi_recovers_the_posterior_of_a_linear_gaussian_model() -> None:
+    model = LinearGaussian.random(2)
+    mean, covariance = model.posterior()
+    q = svi.fit(
+        model.log_joint,
+        FullGaussian.from_diagonal(start(model, 2)),
+        steps=800,
+        generator=seeded(),
+    ).q
+    torch.testing.assert_close(q.mean, mean, atol=5e-3, rtol=0)
+    torch.testing.assert_close(
+        q.scale() @ q.scale().mT, covariance.expand(5, 2, 2), atol=5e-3, rtol=0.02
+    )
+    elbo = svi.elbo_of(model.log_joint, q, samples=1000, generator=seeded(1))
+    torch.testing.assert_close(elbo, model.log_evidence(), atol=2e-3, rtol=0)
+
+
+def test_the_best_diagonal_gaussian_matches_the_precisions() -> None:
+    model = LinearGaussian.random(2)
+    _, covariance = model.posterior()
+    fit = svi.fit(model.log_joint, start(model, 2), steps=800, samples=64, generator=seeded())
+    std = torch.linalg.inv(covariance).diagonal().rsqrt()
+    torch.testing.assert_close(fit.q.log_std.exp(), std.expand(5, 2), rtol=0.03, atol=0)
+
+
+def test_ten_restarts_agree() -> None:
+    model = LinearGaussian.random(3, seed=2)
+    begin = DiagonalGaussian(
+        4 * torch.randn(10, 5, 3, generator=seeded(), dtype=torch.float64),
+        torch.zeros(10, 5, 3, dtype=torch.float64),
+    )
+    fit = svi.fit(model.log_joint, begin, steps=800, generator=seeded(1))
+    elbo = svi.elbo_of(model.log_joint, fit.q, samples=40_000, generator=seeded(2))
+    assert (elbo.amax(0) - elbo.amin(0)).max() < 0.05
+    assert fit.trace.shape == (800, 10, 5)
+    assert (fit.trace[-20:].mean(0) > fit.trace[:20].mean(0)).all()
+
+
+def test_images_are_fitted_independently_of_their_batch() -> None:
+    model = LinearGaussian.random(2, images=2)
+    alone = LinearGaussian(model.weight, model.bias, model.std, model.x[:1])
+    together = svi.fit(model.log_joint, start(model, 2), steps=400, generator=seeded()).q
+    single = svi.fit(alone.log_joint, start(alone, 2), steps=400, generator=seeded()).q
+    torch.testing.assert_close(together.mean[:1], single.mean, atol=0.01, rtol=0)
+
+
+def test_fitting_leaves_its_start_alone() -> None:
+    model = LinearGaussian.random(2)
+    begin = start(model, 2)
+    svi.fit(model.log_joint, begin, steps=3, generator=seeded())
+    assert (begin.mean == 0).all()
+    assert (begin.log_std == 0).all()
+    assert not begin.mean.requires_grad
+
+
+def test_noise_comes_in_pairs_that_cancel() -> None:
+    noise = svi.antithetic_noise(8, torch.zeros(3, 2), seeded())
+    assert noise.shape == (8, 3, 2)
+    torch.testing.assert_close(noise.sum(0), torch.zeros(3, 2))
+    assert svi.antithetic_noise(5, torch.zeros(3, 2), seeded()).shape == (5, 3, 2)
+
+
+def test_starts_are_the_best_of_disjoint_candidates() -> None:
+    target = torch.tensor([[2.0, 0.0], [-1.0, 1.0]])
+
+    def log_joint(z: Tensor) -> Tensor:
+        return -(z - target).square().sum(-1)
+
+    begin = svi.promising_starts(log_joint, 2, 2, starts=4, candidates=400, generator=seeded())
+    assert begin.mean.shape == (4, 2, 2)
+    assert (begin.mean - target).norm(dim=-1).max() < 0.8
+    for image in range(2):
+        assert len(begin.mean[:, image].unique(dim=0)) == 4
+
+
+def test_the_best_start_is_kept_for_each_image() -> None:
+    q = DiagonalGaussian(torch.arange(12.0).reshape(3, 2, 2), torch.zeros(3, 2, 2))
+    elbo = torch.tensor([[0.0, 9.0], [5.0, 1.0], [2.0, 3.0]])
+    best = svi.best_of_starts(q, elbo)
+    assert torch.equal(best.mean, torch.stack([q.mean[1, 0], q.mean[0, 1]]))
