@@ -154,10 +154,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     again = train(tmp_path_factory.mktemp("again"), "epochs=2", "seed=0", "task.analyses={}")
-    other = train(tmp_path_factory.mktemp("other"), "epochs=2", "seed=1", "task.analyses={}")
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, again, other)]
-    assert weights[0] == weights[1]
-    assert weights[0] != weights[2]
+    assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 5])

@@ -24,6 +24,7 @@ def vae(latent_dim: int = 2, pixels: int = 784, hidden: int = 30) -> VAE:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
+        model.encoder.parameters_of_q.bias[latent_dim:] -= 1.5  # q well within [−8, 8]
     return model.double()
 
 
