@@ -131,8 +131,13 @@ def _job(cfg: DictConfig) -> Any:
     """What Hydra runs; in a sweep, whatever it raises fails this job alone."""
     from vae_exp.tasks import execute
 
+    return _unwrapped(execute, cfg)
+
+
+def _unwrapped(task: Callable[[Any], Any], argument: Any) -> Any:
+    """What a task returns; a constructor's refusal without what Hydra wraps it in."""
     try:
-        return execute(cfg)
+        return task(argument)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
@@ -178,7 +183,7 @@ def _resume(args: argparse.Namespace, overrides: list[Override]) -> None:
         configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
         from vae_exp.tasks import resume
 
-        resume(folder)
+        _unwrapped(resume, folder)
 
 
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
