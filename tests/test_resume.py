@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,29 @@ def test_latest_to_resume_is_the_newest_that_is_neither_finished_nor_under_way(
     assert folders.find_started("latest") == running
 
 
+def test_latest_to_look_at_is_not_a_run_that_is_still_written(
+    snapshots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(snapshots / "whole", "outputs/day/1")
+    shutil.copytree(snapshots / "6-after", "outputs/day/2")  # trained, with its figures to come
+    shutil.copy(snapshots / "whole" / "metrics.json", "outputs/day/2")
+    assert folders.find("latest") == Path("outputs/day/1")
+
+
+def test_numbers_that_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    def add(name: str) -> None:
+        for index in range(10):
+            runs.add_findings(tmp_path, f"{name}{index}", {})
+
+    threads = [threading.Thread(target=add, args=[name]) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(runs.read_metrics(tmp_path)["analyses"]) == 40
+
+
 def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> None:
     with folders.hold(stopped), pytest.raises(UserError, match="written by another process"):
         train(stopped)
@@ -217,7 +241,9 @@ def test_a_wrong_resume_is_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(tmp_path: Path) -> None:
+def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = new_run("epochs=4", "task.checkpoint_seconds=0.01")
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
@@ -234,6 +260,9 @@ def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(tmp_p
     assert not (run / WEIGHTS).exists()
     with pytest.raises(UserError, match="did not finish"):
         runs.load(str(run))
+    monkeypatch.chdir(tmp_path / "killed")
+    with pytest.raises(UserError, match="run=latest found no finished run"):
+        runs.load("latest")
     process = start(tmp_path / "killed", f"resume={run}")
     out, err = process.communicate()
     assert process.returncode == 0, err

@@ -15,6 +15,7 @@ METRICS = "metrics.json"
 CONFIG = Path(".hydra", "config.yaml")
 STARTED = Path(".hydra", "overrides.yaml")  # written after the config: where it is, that is whole
 LOCK = Path(".hydra", "lock")
+METRICS_LOCK = Path(".hydra", "metrics.lock")
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
 EVENTS = "events.out.tfevents.*"

@@ -15,6 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 import yaml  # type: ignore[import-untyped]
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,7 +23,7 @@ from vae_exp import signatures
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
-from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, WEIGHTS
+from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, METRICS_LOCK, WEIGHTS
 from vae_exp.folders import find as find
 from vae_exp.model import VAE
 from vae_exp.schema import SCHEMA, check_schema
@@ -168,10 +169,11 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def add_findings(folder: Path, name: str, numbers: dict[str, Any]) -> None:
-    """Put an analysis's numbers into metrics.json under analyses.NAME."""
-    metrics = read_metrics(folder)
-    metrics.setdefault("analyses", {})[name] = numbers
-    write_metrics(folder, metrics)
+    """Put an analysis's numbers into metrics.json under analyses.NAME, one process at a time."""
+    with FileLock(folder / METRICS_LOCK):
+        metrics = read_metrics(folder)
+        metrics.setdefault("analyses", {})[name] = numbers
+        write_metrics(folder, metrics)
 
 
 def provenance() -> dict[str, Any]:
