@@ -1,9 +1,8 @@
-"""Which pixels of an image are seen: named halves, random ones, or a picture's dark parts."""
+"""Which pixels of an image are visible: named halves, random ones, or a picture's white."""
 
 from pathlib import Path
 
 import matplotlib.image
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,16 +14,33 @@ NAMES = ("top", "bottom", "left", "right", "centre")
 
 
 def visible_pixels(mask: str, seed: int = 0) -> Tensor:
-    """The pixels that ``mask`` leaves visible, True in a flat row-major image: bool [784].
+    """The pixels that ``mask`` names, which are the visible ones: bool [784], row-major.
 
-    top, bottom, left, right: that half; centre: the inner 14 x 14; random:SHARE: each pixel with
-    that probability, drawn from (``seed``, "mask"); else a 28 x 28 PNG whose white is visible.
-    Raises UserError where nothing or everything would be visible.
+    top, bottom, left, right: that half; centre: the inner 14 x 14; random:SHARE: that share of
+    all pixels, drawn from (``seed``, "mask"); else the white of a 28 x 28 PNG.
+    Raises UserError where it is none of these, or shows all or nothing.
     """
-    seen = _seen(mask, seed)
+    seen = _seen(mask, seed).flatten()
     if seen.all() or not seen.any():
-        raise UserError(f"mask={mask} leaves nothing to infer: it shows {int(seen.sum())} of 784")
-    return seen.flatten()
+        raise UserError(
+            f"mask={mask} shows {int(seen.sum())} of {len(seen)} pixels, which leaves nothing to "
+            "infer: show some and hide some"
+        )
+    return seen
+
+
+def in_words(mask: str) -> str:
+    """What is visible of an image: "its top half", "a random 50 % of it", or the PNG's name."""
+    if mask in NAMES:
+        return "its centre" if mask == "centre" else f"its {mask} half"
+    if mask.startswith("random:"):
+        return f"a random {100 * _share(mask):g} % of it"
+    return f"the part white in {Path(mask).name}"
+
+
+def slug(mask: str) -> str:
+    """The mask in the name of a file: random:0.5 is random0.5, a/b.png is b."""
+    return mask.replace(":", "") if mask.startswith("random:") else Path(mask).stem
 
 
 def _seen(mask: str, seed: int) -> Tensor:
@@ -41,12 +57,13 @@ def _seen(mask: str, seed: int) -> Tensor:
     if mask in named:
         return named[mask]
     if mask.startswith("random:"):
-        share = _share(mask)
-        return torch.rand(SIDE, SIDE, generator=generator(seed, "mask")) < share
+        order = torch.rand(SIDE * SIDE, generator=generator(seed, "mask")).argsort().argsort()
+        return order < round(_share(mask) * SIDE * SIDE)
     if Path(mask).suffix.lower() == ".png":
-        return _from_picture(Path(mask))
+        return _white(Path(mask).expanduser())
     raise UserError(
-        f"mask must be one of {', '.join(NAMES)}, random:0.5 or a PNG of 28 x 28, got {mask!r}"
+        f"mask must be one of {', '.join(NAMES)}, random:0.5 or a PNG of {SIDE} x {SIDE} pixels, "
+        f"got {mask!r}"
     )
 
 
@@ -61,16 +78,17 @@ def _share(mask: str) -> float:
     return share
 
 
-def _from_picture(path: Path) -> Tensor:
+def _white(path: Path) -> Tensor:
     if not path.is_file():
         raise UserError(f"mask={path} does not exist")
     try:
-        picture = matplotlib.image.imread(path)
+        picture = torch.from_numpy(matplotlib.image.imread(path))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"mask={path} is not a PNG: {error}") from error
-    grey = picture[..., :3].mean(-1) if picture.ndim == 3 else picture
-    if grey.shape != (SIDE, SIDE):
+    if picture.shape[:2] != (SIDE, SIDE):
         raise UserError(
-            f"mask={path} must be 28 x 28 pixels, got {grey.shape[1]} x {grey.shape[0]}"
+            f"mask={path} must be {SIDE} x {SIDE} pixels, "
+            f"got {picture.shape[1]} x {picture.shape[0]}"
         )
-    return torch.from_numpy(np.asarray(grey > 0.5))
+    grey = picture[..., :3].mean(-1) if picture.dim() == 3 else picture
+    return grey > 0.5

@@ -1,92 +1,130 @@
 """What is hidden, given what is seen? Inference of z from some of an image's pixels."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 from torch import Tensor
 
-from vae_exp import figures, svi
+from vae_exp import completion, figures, masks
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.plane import widest_plane, window
+from vae_exp.analysis.completion_figure import draw
+from vae_exp.completion import (
+    DIAGONAL,
+    ENCODER,
+    EXACT,
+    FULL,
+    TWO_PROPOSALS,
+    Inference,
+    Masked,
+    Score,
+)
 from vae_exp.data import Split, Splits
 from vae_exp.errors import UserError
-from vae_exp.evaluation import elbo_terms
-from vae_exp.masks import visible_pixels
+from vae_exp.evaluation import elbo_terms, estimate
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
-from vae_exp.posteriors import DiagonalGaussian
+from vae_exp.ranges import NonNegative, Positive
 from vae_exp.seeding import generator
 
-HIDDEN_GREY = 0.15
-JOINT_COLOR, Q_COLOR = "#3f90da", "#bd1f01"
-AGREE = 0.1  # nats
-
-
-@dataclass(frozen=True)
-class Inference:
-    """q(z | visible pixels) of one image, the trace of its ELBO, and what each restart reached."""
-
-    q: DiagonalGaussian  # mean [1, Z]
-    trace: Tensor  # [steps] of the restart that won
-    restarts: Tensor  # [R] in nats
+LABELS = {FULL: "full q, SVI", DIAGONAL: "diagonal q, SVI", ENCODER: "encoder, hidden = 0"}
+TRUSTED = 0.7  # the largest Pareto k̂ of an estimate that can be trusted
+BLOCK = 20  # images at a time
 
 
 class Completion:
-    """Fits q(z | visible pixels) by SVI and shows what it says of the hidden ones.
+    """Infers z from the pixels that ``mask`` names, and shows what it says of the hidden ones.
 
     ``index`` names a test image; ``digit`` a class, of which the best modelled image is taken;
-    with neither the best modelled one of those with more ink than the median.
+    with neither the best modelled one of those with more ink than the median. The table is about
+    this image, or with ``images`` about so many first test images.
     """
 
     def __init__(
         self,
         *,
-        name: str = "complete",
+        name: str | None = None,
         mask: str = "top",
         digit: int | None = None,
-        index: int | None = None,
-        completions: int = 8,
-        samples: int = 16,
-        steps: int = 300,
-        restarts: int = 10,
+        index: NonNegative | None = None,
+        images: Positive | None = None,
+        completions: Positive = 8,
+        samples: Positive = 16,
+        steps: Positive = 300,
+        restarts: Positive = 10,
+        score_samples: Positive = 2000,
     ) -> None:
         for key, value in (
+            ("task.images", 1 if images is None else images),
             ("task.completions", completions),
             ("task.samples", samples),
             ("task.steps", steps),
             ("task.restarts", restarts),
+            ("task.score_samples", score_samples),
         ):
             check_positive(key, value)
         if digit is not None and index is not None:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
-        visible_pixels(mask)
-        self.name = name
+        masks.visible_pixels(mask)
+        self.name = name or f"complete_{masks.slug(mask)}"
         self.mask = mask
         self.digit = digit
         self.index = index
+        self.images = images
         self.completions = completions
         self.samples = samples
         self.steps = steps
         self.restarts = restarts
+        self.score_samples = score_samples
 
     def unsuited(self, model: VAE) -> str | None:
         """None: any latent dimension will do."""
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
-        """One figure and the ELBO of log p(visible pixels); the streams are (``seed``, ...)."""
-        index = self.choose(model, splits.test)
-        image = splits.test.images[index]
-        seen = visible_pixels(self.mask, seed)
-        inference = self.infer(model, image, seen, seed)
-        completions = complete(model, inference.q, image, seen, self.completions, seed)
-        fig = self.draw(model, splits, index, image, seen, inference, completions)
-        numbers = self.numbers(splits.test, index, inference)
-        return Findings({self.figure_name(index): fig}, numbers)
+        """A figure of one image, and a table of scores: of it, or of many."""
+        test = splits.test
+        if self.images is not None and self.images > len(test):
+            raise UserError(f"task.images must be at most {len(test)}, got {self.images}")
+        index = self.choose(model, test)
+        seen = masks.visible_pixels(self.mask, seed)
+        masked = Masked(model, test.images[index : index + 1], seen)
+        found, scored = self.infer_and_score(masked, self.samples, seed, index)
+        fig = draw(masked, found, scored, count=self.completions, seed=seed)
+        label = int(test.labels[index])
+        fig.suptitle(f"Inferring a {label} from {masks.in_words(self.mask)}", fontsize=11)
+        method, score = next(iter(scored.items()))
+        figures.caption(
+            fig,
+            splits.caption,
+            f"mask={self.mask} is visible",
+            f"test image {index} ({test.origin})",
+            f"latent dimension {model.latent_dim}",
+            f"log p(hidden | visible) = {score.log_p_hidden.item():.2f} nats ({method})".replace(
+                "-", "−"
+            ),
+        )
+        numbers = {
+            "mask": self.mask,
+            "visible_pixels": int(seen.sum()),
+            "index": index,
+            "digit": label,
+            **self.fit_numbers(found),
+            "scores": {name: score_numbers(score) for name, score in scored.items()},
+        }
+        subject = f"test image {index}"
+        if self.images is not None:
+            subject = f"the first {self.images} test images"
+            scored = self.score_many(model, test.images[: self.images], seen, seed)
+            numbers["first_images"] = {
+                name: {**score_numbers(score), "samples": self.score_samples}
+                for name, score in scored.items()
+            }
+        table = score_table(scored, f"mask={self.mask}, {subject}", self.score_samples)
+        return Findings({self.figure_name(): fig}, numbers, [table])
 
     def choose(self, model: VAE, test: Split) -> int:
         """The test image to complete."""
@@ -101,158 +139,107 @@ class Completion:
             raise UserError(f"digit={self.digit} is not among the {len(test)} test images")
         return int(torch.where(eligible, elbo, -torch.inf).argmax())
 
-    def infer(self, model: VAE, image: Tensor, seen: Tensor, seed: int) -> Inference:
-        """Fit q by SVI from several starts and keep the one with the highest ELBO."""
-        pixels = seen.nonzero().flatten()
-        visible = image[pixels]
-        draws = generator(seed, "completion")
-        model.requires_grad_(False)
-
-        def log_joint(z: Tensor) -> Tensor:
-            return model.joint_log_density(visible, z, pixels)
-
-        start = svi.promising_starts(
-            log_joint, 1, model.latent_dim, starts=self.restarts, generator=draws
+    def infer_and_score(
+        self, masked: Masked, samples: int, seed: int, first: int
+    ) -> tuple[Inference, dict[str, Score]]:
+        """Every q of some images and every score; ``first`` is the place of the first of them."""
+        found = completion.infer(
+            masked,
+            restarts=self.restarts,
+            steps=self.steps,
+            samples=samples,
+            generator=generator(seed, "completion", first),
         )
-        fit = svi.fit(log_joint, start, samples=self.samples, steps=self.steps, generator=draws)
-        reached = svi.elbo_of(log_joint, fit.q, samples=4096, generator=draws)  # [R, 1]
-        model.requires_grad_(True)
-        best = int(reached[:, 0].argmax())
-        return Inference(svi.best_of_starts(fit.q, reached), fit.trace[:, best, 0], reached[:, 0])
+        scored = completion.scores(
+            masked, found, samples=self.score_samples, seed=seed, first=first
+        )
+        return found, scored
 
-    def numbers(self, test: Split, index: int, inference: Inference) -> dict[str, Any]:
-        """For metrics.json."""
-        best = inference.restarts.max()
+    def score_many(self, model: VAE, x: Tensor, seen: Tensor, seed: int) -> dict[str, Score]:
+        """The scores of images x [N, D], with a bar on a terminal."""
+        samples = max(2, self.samples // 4)  # which finds the same q to 1e-3 nats
+        starts, console = range(0, len(x), BLOCK), Console()
+        blocks = [
+            self.infer_and_score(Masked(model, x[i : i + BLOCK], seen), samples, seed, i)[1]
+            for i in track(starts, "images", console=console, disable=not console.is_terminal)
+        ]
         return {
-            "mask": self.mask,
-            "index": index,
-            "digit": int(test.labels[index]),
-            "elbo_visible": best.item(),
-            "restarts": self.restarts,
-            "restarts_that_agree": int((inference.restarts > best - AGREE).sum()),
-            "elbo_of_restarts": inference.restarts.tolist(),
-            "mean": inference.q.mean[0].tolist(),
-            "log_std": inference.q.log_std[0].tolist(),
+            name: Score(*map(torch.cat, zip(*(block[name] for block in blocks), strict=True)))
+            for name in blocks[0]
         }
 
-    def figure_name(self, index: int) -> str:
-        """NAME, and the mask or the image where one was asked for."""
-        parts = [self.name]
-        if self.name != "top_half":
-            parts.append(self.mask.split("/")[-1].replace(":", "").removesuffix(".png"))
-        if self.digit is not None:
-            parts.append(f"digit{self.digit}")
-        if self.index is not None:
-            parts.append(f"index{self.index}")
-        return "_".join(parts)
+    def fit_numbers(self, found: Inference) -> dict[str, Any]:
+        """What SVI found for one image, for metrics.json."""
+        reached = found.restarts[:, 0]
+        return {
+            "elbo_visible": reached.max().item(),
+            "restarts": self.restarts,
+            "restarts_that_agree": found.agreeing,
+            "elbo_of_restarts": reached.tolist(),
+            "mean": found.diagonal.mean[0].tolist(),
+            "log_std": found.diagonal.log_std[0].tolist(),
+        }
 
-    def draw(
-        self,
-        model: VAE,
-        splits: Splits,
-        index: int,
-        image: Tensor,
-        seen: Tensor,
-        inference: Inference,
-        completions: Tensor,
-    ) -> Figure:
-        """Contours on the left; the images and the ELBO's trace on the right."""
-        fig = figures.figure(10.5, 5.0)
-        grid = fig.add_gridspec(3, 2, width_ratios=(1, 1.25), height_ratios=(1, 2.1, 1.2))
-        contours = fig.add_subplot(grid[:, 0])
-        draw_joint(contours, model, image, seen, inference.q)
-        hidden_blank = torch.where(seen, image, torch.tensor(HIDDEN_GREY))
-        average = completions.mean(0)
-        figures.image_rows(
-            fig.add_subplot(grid[0, 1]),
-            torch.stack([image, hidden_blank, average])[None],
-            column_labels=("whole image", f"visible: {self.mask}", "their mean"),
-        )
-        shown = completions.reshape(2, -1, completions.shape[-1])
-        ax = fig.add_subplot(grid[1, 1])
-        figures.image_rows(ax, shown)
-        ax.set_title("visible pixels joined to the means of p(hidden | z), z ~ q", fontsize=9)
-        trace = fig.add_subplot(grid[2, 1])
-        draw_trace(trace, inference)
-        label = int(splits.test.labels[index])
-        fig.suptitle(f"Inferring a {label} from its {self.mask}", fontsize=11)
-        figures.caption(
-            fig,
-            splits.caption,
-            f"test image {index} ({splits.test.origin})",
-            f"latent dimension {model.latent_dim}",
-        )
-        return fig
+    def figure_name(self) -> str:
+        """The analysis, and the digit or the image where one was asked for."""
+        digit = [] if self.digit is None else [f"digit{self.digit}"]
+        index = [] if self.index is None else [f"index{self.index}"]
+        return "_".join([self.name, *digit, *index])
 
 
-@torch.no_grad()
-def complete(
-    model: VAE, q: DiagonalGaussian, image: Tensor, seen: Tensor, count: int, seed: int
-) -> Tensor:
-    """The image's visible pixels joined to sigmoid(decoder(z)) elsewhere, z ~ q: [count, D]."""
-    noise = torch.randn(count, 1, model.latent_dim, generator=generator(seed, "completions"))
-    means = torch.sigmoid(model.decoder(q.sample(noise)[:, 0]))
-    return torch.where(seen, image, means)
-
-
-def draw_joint(ax: Axes, model: VAE, image: Tensor, seen: Tensor, q: DiagonalGaussian) -> None:
-    """p(z, visible pixels) and q: isocontours at matched probability mass, or curves if Z = 1."""
-    pixels = seen.nonzero().flatten()
-
-    def joint_log_density(z: Tensor) -> Tensor:
-        return model.joint_log_density(image[pixels], z, pixels)
-
-    def log_q(z: Tensor) -> Tensor:
-        return q.log_density(z[:, None])[:, 0]
-
-    if model.latent_dim == 1:
-        draw_line(ax, joint_log_density, log_q)
-        return
-    found = window(widest_plane(q), {"joint": joint_log_density, "q": log_q})
-    joint, fitted = found.log_densities["joint"], found.log_densities["q"]
-    figures.isocontours(
-        ax, found.xs, found.ys, joint, color=JOINT_COLOR, label="p(z, visible pixels)"
-    )
-    figures.isocontours(ax, found.xs, found.ys, fitted, color=Q_COLOR, label="q(z) by SVI")
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, fontsize=8)
-    if model.latent_dim == 2:
-        ax.set_xlabel("$z_1$")
-        ax.set_ylabel("$z_2$")
-        ax.set_title("joint density and fitted q", fontsize=9)
+def score_numbers(score: Score) -> dict[str, Any]:
+    """A score for metrics.json: of one image, or means over several with standard errors."""
+    trusted = score.pareto_k <= TRUSTED
+    numbers: dict[str, Any]
+    if len(trusted) == 1:
+        numbers = {"log_p_hidden": score.log_p_hidden.item(), "error": score.error.item()}
+        kl: Any = score.kl.item()
     else:
-        ax.set_xlabel("widest axis of q")
-        ax.set_ylabel("second widest axis of q")
-        ax.set_title("the plane through q's mean along its two widest axes", fontsize=9)
+        numbers = {
+            "log_p_hidden": estimate(score.log_p_hidden, "mean over images").as_dict(),
+            "largest_error": score.error.max().item(),
+        }
+        kl = estimate(score.kl, "mean over images").as_dict()
+    numbers["trusted"] = trusted.double().mean().item()
+    return numbers if score.kl.isnan().any() else {**numbers, "kl": kl}
 
 
-@torch.no_grad()
-def draw_line(
-    ax: Axes, joint_log_density: Callable[[Tensor], Tensor], log_q: Callable[[Tensor], Tensor]
-) -> None:
-    """Both densities over the one latent dimension, each with area one."""
-    z = torch.linspace(-8, 8, 4001)
-    for log_density, color, label in (
-        (joint_log_density(z[:, None]), JOINT_COLOR, "p(z, visible pixels), normalised"),
-        (log_q(z[:, None]), Q_COLOR, "q(z) by SVI"),
-    ):
-        density = torch.exp(log_density - log_density.max())
-        ax.plot(z, density / torch.trapezoid(density, z), color=color, label=label)
-    shown = log_density > log_density.max() - 12
-    ax.set_xlim(z[shown].min().item() - 0.5, z[shown].max().item() + 0.5)
-    ax.set_xlabel("$z$")
-    ax.set_ylabel("density")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, fontsize=8)
+def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
+    """Every method's log p(hidden | visible), how far it is from the first, and each q's KL."""
+    reference, best = next(iter(scored.items()))
+    many = len(best.error) > 1
+    title = f"log p(hidden | visible) in nats, {subject}"
+    table = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {TRUSTED}"):
+        table.add_column(heading, justify="right")
+    for name, score in scored.items():
+        doubtful = 1 - (score.pareto_k <= TRUSTED).double().mean().item()
+        table.add_row(
+            LABELS.get(name, name),
+            cell(score.log_p_hidden, score.error),
+            "" if score is best else cell(score.log_p_hidden - best.log_p_hidden, score.error),
+            "" if score.kl.isnan().any() else cell(score.kl),
+            "" if name == EXACT else f"{doubtful:.0%}" if many else "yes" if doubtful else "no",
+        )
+    table.caption = (
+        f"± {'standard error over images' if many else 'Monte Carlo standard error'}. KL is from "
+        f"q to p(z | visible). A q's value is log of the mean of p(hidden | z) over {samples:,} "
+        "z ~ q; importance weighs each by p(z, visible) / q(z). Where k̂ > 0.7 a few z carry the "
+        "mean: do not trust it. A mode that no z fell into shows in no k̂."
+    )
+    if reference == TWO_PROPOSALS:
+        table.caption += (
+            " Beyond two latent dimensions nothing is exact: log p(x) − log p(visible), each by "
+            "importance sampling from a q of its own, stands in."
+        )
+    return table
 
 
-def draw_trace(ax: Axes, inference: Inference) -> None:
-    """The ELBO of log p(visible pixels) at every step of SVI."""
-    steps = torch.arange(1, len(inference.trace) + 1)
-    ax.plot(steps, inference.trace, color=JOINT_COLOR, linewidth=0.8)
-    ax.axhline(inference.restarts.max().item(), color="0.4", linewidth=0.6, linestyle="--")
-    low = inference.trace[len(inference.trace) // 20 :].min().item()
-    high = inference.trace.max().item()
-    ax.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
-    ax.set_xlabel("step of SVI", fontsize=8)
-    ax.set_ylabel("ELBO [nats]", fontsize=8)
-    ax.tick_params(labelsize=7)
+def cell(values: Tensor, error: Tensor | None = None) -> str:
+    """A value ± its own error, or the mean of several ± its standard error over images."""
+    if len(values) > 1:
+        text = str(estimate(values, ""))
+    else:
+        text = f"{values.item():.2f}" + ("" if error is None else f" ± {error.item():.2f}")
+    return text.replace("-", "−")

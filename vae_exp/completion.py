@@ -1,0 +1,275 @@
+"""Which z explain an image's visible pixels, and how well they foretell the hidden ones.
+
+log p(hidden | visible) = log p(x) − log p(visible) = log E_{p(z | visible)} p(hidden | z)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_exp import svi
+from vae_exp.data import batch_x
+from vae_exp.importance import Importance, fused_log_joint, weigh
+from vae_exp.lattice import integrate
+from vae_exp.model import VAE
+from vae_exp.posteriors import DiagonalGaussian, FullGaussian, Posterior
+from vae_exp.quadrature import evidence, gaussian_elbo, kl_from, posterior_grid, vae_table
+from vae_exp.seeding import generator, stream_seed
+
+EXACT = "exact"
+TWO_PROPOSALS = "importance, two q"  # stands in for EXACT where latent_dim > 2
+IMPORTANCE = "importance, one q"
+FULL, DIAGONAL, ENCODER = "full q", "diagonal q", "encoder"
+AGREE = 0.1  # nats
+NODES = 32  # of Gauss-Hermite an axis: half an image leaves posteriors wide
+ROUNDS, ROUND = 8, 128  # of samples for an ELBO where there is no such rule
+POINTS = 8192  # z at a time, and from a proposal for the posterior of one image
+NEGLIGIBLE = 1e-8  # of the largest weight
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Images x [B, D] of which only the pixels ``seen`` [D], the same of each, are visible."""
+
+    model: VAE
+    x: Tensor
+    seen: Tensor
+
+    @property
+    def pixels(self) -> Tensor:
+        """The indices of the visible pixels: [d]."""
+        return self.seen.nonzero().flatten()
+
+    @property
+    def visible(self) -> Tensor:
+        """The visible part of every image: [B, d]."""
+        return self.x[:, self.pixels]
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log p(z, visible pixels): [.., B, Z] -> [.., B] in nats."""
+        return self.model.joint_log_density(self.visible, z, self.pixels)
+
+    @torch.no_grad()
+    def complete(self, z: Tensor) -> Tensor:
+        """The visible pixels joined to the means of p(hidden | z): [.., B, Z] -> [.., B, D]."""
+        return torch.where(self.seen, self.x, torch.sigmoid(self.model.decoder(z)))
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Gaussian q(z) of B images from their visible pixels.
+
+    ``full`` and ``diagonal`` are fitted by SVI. ``encoder`` is the encoder's q where hidden pixels
+    are fed as zeros: a mistake, as it then takes the hidden part for seen and empty.
+    """
+
+    full: FullGaussian
+    diagonal: DiagonalGaussian
+    encoder: DiagonalGaussian
+    trace: Tensor  # [steps, B] ELBO estimates in nats of the diagonal q that won
+    restarts: Tensor  # [R, B] ELBO in nats that each restart of the diagonal q reached
+
+    @property
+    def agreeing(self) -> int:
+        """How many restarts of the first image came to the same ELBO, within AGREE."""
+        reached = self.restarts[:, 0]
+        return int((reached > reached.max() - AGREE).sum())
+
+    def by_name(self) -> dict[str, Posterior]:
+        """Every q; a full one is no other than the diagonal one where there is one dimension."""
+        full = {FULL: self.full} if self.full.mean.shape[-1] > 1 else {}
+        return {**full, DIAGONAL: self.diagonal, ENCODER: self.encoder}
+
+
+class Score(NamedTuple):
+    """log p(hidden | visible) of every image by one method, and more: [B] each, float64.
+
+    ``error`` is one Monte Carlo standard error, or for the exact value a bound. Where ``pareto_k``
+    is above 0.7 a few z carry the mean, so that neither can be trusted; it is −∞ where nothing is
+    sampled. ``kl`` is KL(q ‖ p(z | visible)), nan where there is no q.
+    """
+
+    log_p_hidden: Tensor
+    error: Tensor
+    pareto_k: Tensor
+    kl: Tensor
+
+
+def infer(
+    masked: Masked,
+    *,
+    restarts: int = 10,
+    steps: int = 300,
+    samples: int = 16,
+    generator: torch.Generator | None = None,
+) -> Inference:
+    """Fit q(z | visible pixels) to every image by SVI: the ELBO of log p(visible) at its highest.
+
+    The diagonal q is the best of ``restarts``; the full-covariance one starts from it and never
+    ends below it. The model's parameters get no gradient and stay as they are.
+    """
+    images, dims = len(masked.x), masked.model.latent_dim
+    starts = svi.promising_starts(
+        masked.log_joint,
+        images,
+        dims,
+        starts=restarts,
+        candidates=max(512, 8 * restarts),
+        generator=generator,
+    )
+    fit = svi.fit(masked.log_joint, starts, samples=samples, steps=steps, generator=generator)
+    reached = elbo_of(masked.log_joint, fit.q, generator)
+    diagonal = svi.best_of_starts(fit.q, reached)
+    with torch.no_grad():
+        encoder = masked.model.posterior(torch.where(masked.seen, masked.x, 0.0))
+    return Inference(
+        fit_full(masked.log_joint, diagonal, steps, 4 * samples, generator),
+        diagonal,
+        encoder,
+        fit.trace[:, reached.argmax(0), torch.arange(images)],
+        reached,
+    )
+
+
+def fit_full(
+    log_joint: svi.LogJoint,
+    start: DiagonalGaussian,
+    steps: int,
+    samples: int,
+    generator: torch.Generator | None,
+) -> FullGaussian:
+    """The full-covariance q that SVI makes of a diagonal one, or that one where it is better."""
+    tilted = FullGaussian.from_diagonal(start)
+    fit = svi.fit(log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=generator)
+    pairs = zip(tilted.variational_parameters(), fit.q.variational_parameters(), strict=True)
+    both = tilted.with_parameters([torch.stack(pair) for pair in pairs])
+    return svi.best_of_starts(both, elbo_of(log_joint, both, generator))
+
+
+@torch.no_grad()
+def elbo_of(log_joint: svi.LogJoint, q: Posterior, draws: torch.Generator | None) -> Tensor:
+    """ELBO of a Gaussian q, without Monte Carlo where latent_dim <= 2: [..] in nats, float64."""
+    if q.mean.shape[-1] <= 2:
+        return gaussian_elbo(log_joint, q)
+    rounds = [svi.elbo_of(log_joint, q, samples=ROUND, generator=draws) for _ in range(ROUNDS)]
+    return torch.stack(rounds).double().mean(0)
+
+
+def scores(
+    masked: Masked, found: Inference, *, samples: int = 2000, seed: int = 0, first: int = 0
+) -> dict[str, Score]:
+    """log p(hidden | visible) of every image by every method, the most reliable first.
+
+    exact: log p(x) − log p(visible), two integrals. Where latent_dim > 2, importance with two q:
+    the same difference, each sampled from a q that was fitted to it. Importance with one q:
+    log Σ_s w_s p(hidden | z_s) / Σ_s w_s with w = p(z, visible) / q(z). Of a q itself: log of the
+    mean of p(hidden | z) over z ~ q, which is no bound: it may exceed the exact value.
+    ``first`` is the place of the first image in the whole set, on which its noise depends.
+    """
+    model, x, pixels = masked.model, masked.x, masked.pixels
+    hidden = (~masked.seen).nonzero().flatten()
+    log_whole = fused_log_joint(model, x)
+    log_visible = fused_log_joint(model, masked.visible, pixels)
+    log_hidden = fused_log_joint(model, x[:, hidden], hidden)
+    none = torch.full((len(x),), math.nan, dtype=torch.float64)
+    unsampled = torch.full_like(none, -math.inf)
+
+    def weighed(log_joint: svi.LogJoint, q: Posterior, stream: str = "one q") -> Importance:
+        key = stream_seed(seed, "completion", stream)
+        return weigh(log_joint, q, (samples,), seed=key, first=first)
+
+    def difference(whole: Importance, visible: Importance) -> Score:
+        error = torch.hypot(standard_error(whole, samples), standard_error(visible, samples))
+        k = torch.maximum(whole.pareto_k, visible.pareto_k)
+        return Score(whole.bounds[samples] - visible.bounds[samples], error, k, none)
+
+    proposal = wider(found.full)
+    visible = weighed(log_visible, proposal)
+    scored = {}
+    if model.latent_dim <= 2:
+        exact_whole, exact_visible = evidence(model, x), evidence(model, masked.visible, pixels)
+        log_p_visible = exact_visible.log_p_x
+        error = exact_whole.error + exact_visible.error
+        scored[EXACT] = Score(exact_whole.log_p_x - log_p_visible, error, unsampled, none)
+    else:
+        log_p_visible = visible.bounds[samples]
+        unmasked = Masked(model, x, torch.ones_like(masked.seen))
+        with torch.no_grad():
+            start = model.posterior(x)
+        draws = generator(seed, "completion", "whole", first)
+        own = wider(fit_full(unmasked.log_joint, start, len(found.trace), 16, draws))
+        scored[TWO_PROPOSALS] = difference(weighed(log_whole, own, "two q"), visible)
+    # At the same z as the visible pixels, so that Σ w is the same sum in both.
+    scored[IMPORTANCE] = difference(weighed(log_whole, proposal), visible)
+
+    for name, q in found.by_name().items():
+
+        def predictive(z: Tensor, q: Posterior = q) -> Tensor:
+            return log_hidden(z) - model.log_prior(z) + q.log_density(z)
+
+        drawn = weighed(predictive, q)
+        if model.latent_dim <= 2:
+            kl = kl_from(q, log_visible, log_p_visible, nodes=NODES)
+        else:
+            draws = generator(seed, "completion", "kl", first)
+            kl = log_p_visible - elbo_of(log_visible, q, draws)
+        scored[name] = Score(
+            drawn.bounds[samples], standard_error(drawn, samples), drawn.pareto_k, kl
+        )
+    return scored
+
+
+def standard_error(drawn: Importance, samples: int) -> Tensor:
+    """Of log (1/S) Σ w, by the delta method: √(1/ESS − 1/S), [B] in nats."""
+    return (1 / drawn.effective_samples - 1 / samples).clamp(min=0).sqrt()
+
+
+def wider(q: FullGaussian) -> FullGaussian:
+    """A proposal for a target like q: its tails must not be thinner, or a few weights are all.
+
+    Standard deviations grow by 0.7 / √Z, which costs a factor of about e in effective samples for
+    a Gaussian target, whatever Z.
+    """
+    growth = math.log1p(0.7 / math.sqrt(q.mean.shape[-1]))
+    return FullGaussian(q.mean, q.log_std + growth, q.lower)
+
+
+@torch.no_grad()
+def posterior_points(
+    masked: Masked, q: FullGaussian, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """z [G, Z] and weights [G], summing to one, that stand for p(z | visible) of a single image.
+
+    A grid over all its mass where latent_dim <= 2, else importance sampling from q.
+    """
+    if masked.model.latent_dim <= 2:
+        table = vae_table(masked.model, masked.visible, masked.pixels)
+        grid = posterior_grid(table, integrate(table), 0)
+        z, weights = grid.points.to(masked.x), grid.weights
+    else:
+        proposal = wider(q)
+        draws = proposal.sample(torch.randn(POINTS, *q.mean.shape, generator=generator))
+        log_weights = masked.log_joint(draws) - proposal.log_density(draws)
+        z, weights = draws[:, 0], log_weights[:, 0].double().softmax(0)
+    matters = weights > NEGLIGIBLE * weights.max()
+    return z[matters], weights[matters] / weights[matters].sum()
+
+
+def resample(z: Tensor, weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` of the points z [G, Z], each drawn with probability ``weights`` [G]."""
+    u = torch.rand(count, generator=generator, dtype=weights.dtype)
+    return z[torch.searchsorted(weights.cumsum(0), u).clamp(max=len(z) - 1)]
+
+
+@torch.no_grad()
+def mean_completion(masked: Masked, z: Tensor, weights: Tensor) -> Tensor:
+    """The visible pixels of a single image joined to E[hidden | visible]: [D].
+
+    ``z`` [G, Z] and ``weights`` [G] stand for p(z | visible).
+    """
+    parts = zip(batch_x(z, POINTS), batch_x(weights, POINTS), strict=True)
+    means = [w.to(z) @ masked.complete(part[:, None])[:, 0] for part, w in parts]
+    return torch.stack(means).sum(0)
