@@ -1,9 +1,9 @@
 """Integrals of many log densities over the same line or plane, each with its error.
 
 Space is cut into square tiles. A scan of every tile tells, for each image, which of them can hold
-its mass; those alone are then summed on ever finer uniform lattices, until halving the step no
-longer matters. For a smooth density of width σ a lattice of step h is off by about
-2 exp(−2π²σ²/h²) an axis, so each halving takes the error to its fourth power.
+its mass; those alone are summed on ever finer uniform lattices, and themselves cut ever finer,
+until halving the step no longer matters. For a smooth density of width σ a lattice of step h is
+off by about 2 exp(−2π²σ²/h²) an axis, so each halving takes the error to its fourth power.
 """
 
 import math
@@ -17,23 +17,25 @@ from vae_exp.errors import UserError
 
 Progress = Callable[[float], None]
 
-SIDE = 0.48  # of a tile
+SIDE = 0.48  # of a tile in the scan
 WIDTH = 12  # tiles on either side of the middle one in the square scanned first: [−6, 6]
 GROWTH = 1.5  # of that square, as long as mass is found in what it grew by
-GROWTHS = 3  # at most: to [−20.6, 20.6]
+GROWTHS = 3  # at most: to [−20.2, 20.2]
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
-FINER = (8, 16, 32, 64, 128, 256)  # points an axis of a tile in the sums, coarse to fine
+# Side of a tile and points an axis in it: the step halves from 0.06 to 0.0019.
+LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16)))
 DROPPED = 25.0  # nats below an image's peak at which a tile is left out
-IMAGES = 16_384  # images at a time
 ENTRIES = 1 << 22  # of the largest table in memory
-POINTS = 4096  # points at a time
+TILES = 1 << 14  # of one image at most
+IMAGES = ENTRIES // 16**2  # at a time
 
 
 @dataclass(frozen=True)
 class Table:
     """The log densities to integrate, one an image, normalised or not.
 
-    ``log_joint(rows, z)`` is log p(x_b, z_g) of the images ``rows`` [b] at z [G, Z], as [b, G].
+    ``log_joint(rows, z)`` is log p(x_b, z_g) of the images ``rows`` [b], distinct and in order, at
+    z [G, Z], as [b, G].
     """
 
     log_joint: Callable[[Tensor, Tensor], Tensor]
@@ -78,7 +80,7 @@ def integrate(
             f"the exact evidence needs latent_dim 1 or 2, got {table.latent_dim}: "
             "use an importance-weighted estimate"
         )
-    blocks = torch.arange(table.images, device=table.device).split(IMAGES)
+    blocks = torch.split(torch.arange(table.images, device=table.device), IMAGES)
     source = _Source(table)
     parts = []
     for done, rows in enumerate(blocks):
@@ -108,53 +110,89 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Support:
-    """Which tiles [T, Z] can hold mass of which image, as pairs [P] in the order of the tiles."""
+    """Which tiles can hold mass of which image, as pairs [P] in the order of the tiles.
 
-    tiles: Tensor
-    tile: Tensor
-    image: Tensor
+    A tile is its number along each axis, counted from the lower end of the middle tile of the
+    scan. Its cuts into 2^Z are 2 tile + {0, 1} an axis.
+    """
+
+    tiles: Tensor  # [T, Z]
+    tile: Tensor  # [P]
+    image: Tensor  # [P]
     left_out: Tensor  # [B] log of a bound on the mass in all other tiles
-    half_width: Tensor  # [B]
+
+    def centre(self, index: int, side: float) -> Tensor:
+        return _centre(self.tiles[index], side)
+
+    def narrow(
+        self, bounds: Tensor, peak: Tensor, pending: Tensor, cuts: int, side: float
+    ) -> "_Support":
+        """Cut the tiles into parts of a side and keep those that matter to a pending image.
+
+        bounds [P, cuts^Z] and peak [B] are the highest log densities that the parts can hold, and
+        that were seen. An image that would need too many tiles is left with none.
+        """
+        dims = self.tiles.shape[1]
+        matters = bounds > peak[self.image, None] - DROPPED
+        fraction = torch.exp(bounds - peak[self.image, None]).masked_fill(matters, 0).sum(1)
+        lost = torch.zeros_like(peak).index_add(0, self.image, fraction)
+        left_out = torch.logaddexp(self.left_out, lost.log() + peak + dims * math.log(side))
+        left_out = torch.where(pending, left_out, self.left_out)
+        parts = cuts**dims
+        key = self.tile[:, None] * parts + torch.arange(parts, device=peak.device)
+        kept = matters & pending[self.image, None]
+        sizes = torch.bincount(self.image, kept.sum(1), len(peak))
+        kept &= (sizes <= TILES)[self.image, None]
+        key, order = torch.sort(key[kept], stable=True)
+        image = self.image[:, None].expand(-1, parts)[kept][order]
+        key, tile = torch.unique_consecutive(key, return_inverse=True)
+        corner = _grid(torch.arange(cuts, device=peak.device), dims)
+        tiles = cuts * self.tiles[key // parts] + corner[key % parts]
+        return _Support(tiles, tile, image, left_out)
 
 
 def _integrate_block(
     source: _Source, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
-    support = _scan(source, rows, _share(progress, 0.0, 0.5))
+    support, peak, half_width = _scan(source, rows, _share(progress, 0.0, 0.5))
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
-    for level, per_axis in enumerate(FINER):
+    for level, (side, per_axis) in enumerate(LEVELS):
         report = _share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
-        sums = _sum_lattice(source, rows, support, pending, per_axis, report)
-        found = sums.moments(SIDE / per_axis)
-        found["error"] += torch.log1p(torch.exp(support.left_out - found["log_p_x"]))
-        found["error"] += 2 * torch.finfo(source.table.dtype).eps * found["log_p_x"].abs()
-        result = {
-            name: torch.where(pending.view(-1, *[1] * (value.dim() - 1)), value, result[name])
-            if result
-            else value
-            for name, value in found.items()
-        }
-        pending &= ~(found["error"] <= tolerance)
+        finer_side = LEVELS[min(level + 1, len(LEVELS) - 1)][0]
+        cuts = round(side / finer_side)
+        sums, bounds = _sum_lattice(source, rows, support, side, per_axis, cuts, report)
+        found = sums.moments(side / per_axis)
+        beyond = torch.log1p(torch.exp(support.left_out - found["log_p_x"]))
+        beyond += 2 * torch.finfo(source.table.dtype).eps * found["log_p_x"].abs()
+        # Where what no step can mend is too much already, the step's own part is enough to stop.
+        resolved = found["error"] <= tolerance - torch.where(beyond < tolerance, beyond, 0)
+        found["error"] += beyond
+        for name, value in found.items():
+            old = result.get(name, value)
+            result[name] = torch.where(pending.view(-1, *[1] * (value.dim() - 1)), value, old)
+        peak = torch.maximum(peak, sums.unit)
+        support = support.narrow(bounds, peak, pending & ~resolved, cuts, finer_side)
+        pending = torch.bincount(support.image, minlength=len(rows)) > 0
         if not pending.any():
             break
-    result["converged"] = ~pending
-    result["half_width"] = support.half_width
-    return result
+    return result | {"converged": result["error"] <= tolerance, "half_width": half_width}
 
 
-def _scan(source: _Source, rows: Tensor, progress: Progress) -> _Support:
-    """Look at every tile of a square, which grows for the images that have mass in its border."""
+def _scan(source: _Source, rows: Tensor, progress: Progress) -> tuple[_Support, Tensor, Tensor]:
+    """Look at every tile of a square, which grows for the images that have mass in its border.
+
+    Returns the support, the highest log density seen and the half-width searched, [B] each.
+    """
     dims, device = source.table.latent_dim, rows.device
     count, width = len(rows), WIDTH
-    peak = torch.full((count,), -math.inf, dtype=source.table.dtype, device=device)
-    left_out = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
-    half_width = torch.empty(count, dtype=torch.float64, device=device)
+    peak = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
+    left_out, half_width = peak.clone(), peak.clone()
     pending = torch.arange(count, device=device)
-    tiles, pairs, seen = [_square(width, dims, device)], [], 0
+    tiles, pairs, seen = [_grid(torch.arange(-width, width + 1, device=device), dims)], [], 0
     for growth in range(GROWTHS + 1):
         report = _share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
-        top, bound = _bound_tiles(source, rows[pending], tiles[-1], report)
+        top, bound = _scan_tiles(source, rows[pending], tiles[-1], report)
         peak[pending] = torch.maximum(peak[pending], top)
         active = bound > peak[pending, None] - DROPPED
         rest = bound.masked_fill(active, -math.inf).logsumexp(1) + dims * math.log(SIDE)
@@ -167,64 +205,71 @@ def _scan(source: _Source, rows: Tensor, progress: Progress) -> _Support:
             pending = pending[active.any(1)]
         if not len(pending):
             break
-        wider = _square(math.ceil(GROWTH * width), dims, device)
-        tiles.append(wider[wider.abs().amax(1) > width])
-        width = math.ceil(GROWTH * width)
+        wider = math.ceil(GROWTH * width)
+        square = _grid(torch.arange(-wider, wider + 1, device=device), dims)
+        tiles.append(square[square.abs().amax(1) > width])
+        width = wider
     else:
         left_out[pending] = math.inf
     tile, image = (torch.cat(part) for part in zip(*pairs, strict=True))
-    return _Support(torch.cat(tiles), tile, image, left_out, half_width)
+    occupied, tile = torch.unique_consecutive(tile, return_inverse=True)
+    return _Support(torch.cat(tiles)[occupied], tile, image, left_out), peak, half_width
 
 
-def _bound_tiles(
+def _scan_tiles(
     source: _Source, rows: Tensor, tiles: Tensor, progress: Progress
 ) -> tuple[Tensor, Tensor]:
-    """The highest log density that was seen, [B], and the highest that a tile can hold, [B, T].
-
-    A concave quadratic f exceeds the nearest point of a lattice of step h by at most
-    ¼ h² (|f₁₁| + |f₂₂|), and h² f_ii are its second differences.
-    """
+    """The highest log density that was seen, [B], and the highest that a tile can hold, [B, T]."""
     dims = source.table.latent_dim
     per_axis = SCAN[dims]
-    offsets = _offsets(per_axis, dims, rows.device)
+    offsets = _offsets(SIDE, per_axis, dims, rows.device)
     peak, bounds = [], []
-    parts = tiles.split(max(1, ENTRIES // (len(rows) * len(offsets))))
+    parts = torch.split(tiles, max(1, ENTRIES // (len(rows) * len(offsets))))
     axes = tuple(range(1, dims + 1))
     for done, part in enumerate(parts):
-        z = (part * SIDE + offsets[:, None]).reshape(-1, dims)
+        z = (_centre(part, SIDE) + offsets[:, None]).reshape(-1, dims)
         f = source(rows, z).view(len(rows), *[per_axis] * dims, len(part))
-        top = f.amax(axes)
-        bends = [f.diff(n=2, dim=axis).abs().amax(axes) for axis in axes]
-        peak.append(top.amax(1))
-        bounds.append(top + 0.25 * torch.stack(bends).sum(0))
+        peak.append(f.amax((*axes, -1)))
+        bounds.append(_bound(f, axes))
         progress((done + 1) / len(parts))
-    return torch.stack(peak).amax(0), torch.cat(bounds, 1)
+    return torch.stack(peak).amax(0).double(), torch.cat(bounds, 1)
+
+
+def _bound(f: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The highest value that f can have among and around its points along some axes.
+
+    A concave quadratic exceeds the nearest point of a lattice of step h by at most
+    ¼ h² (|f₁₁| + |f₂₂|), and h² f_ii are its second differences.
+    """
+    bends = [f.diff(n=2, dim=axis).abs().amax(axes) for axis in axes]
+    return f.amax(axes) + 0.25 * torch.stack(bends).sum(0)
 
 
 def _sum_lattice(
     source: _Source,
     rows: Tensor,
     support: _Support,
-    pending: Tensor,
+    side: float,
     per_axis: int,
+    cuts: int,
     progress: Progress,
-) -> "_Sums":
-    """Sums over the lattice of step SIDE / per_axis, of pending images, over their tiles."""
+) -> tuple["_Sums", Tensor]:
+    """Sums over the points of the tiles, and the bounds [P, cuts^Z] of the tiles' parts."""
     dims = source.table.latent_dim
-    wanted = pending[support.image]
-    tile, image = support.tile[wanted], support.image[wanted]
-    occupied, sizes = tile.unique_consecutive(return_counts=True)
     sums = _Sums(len(rows), dims, rows.device)
-    offsets = _offsets(per_axis, dims, rows.device)
-    features = _features(offsets, per_axis)
-    images_of_tile = torch.split(image, sizes.tolist())
-    for done, (index, images) in enumerate(zip(occupied.tolist(), images_of_tile, strict=True)):
-        centre = support.tiles[index] * SIDE
-        size = min(POINTS, max(1, ENTRIES // len(images)))
-        for u, feature in zip(offsets.split(size), features.split(size), strict=True):
-            sums.add(images, source(rows[images], centre + u), feature, centre)
-        progress((done + 1) / len(occupied))
-    return sums
+    offsets = _offsets(side, per_axis, dims, rows.device)
+    features = _features(offsets, side, per_axis).to(source.table.dtype)
+    patches = [cuts, per_axis // cuts] * dims
+    within = tuple(range(2, 2 * dims + 1, 2))
+    bounds = [offsets.new_empty(0, cuts**dims)]
+    images_of_tile = torch.split(support.image, support.tile.bincount().tolist())
+    for index, images in enumerate(images_of_tile):
+        centre = support.centre(index, side)
+        f = source(rows[images], centre + offsets)
+        sums.add(images, f, features, centre)
+        bounds.append(_bound(f.view(-1, *patches), within).flatten(1).double())
+        progress((index + 1) / len(images_of_tile))
+    return sums, torch.cat(bounds)
 
 
 class _Sums:
@@ -233,25 +278,25 @@ class _Sums:
     def __init__(self, images: int, dims: int, device: torch.device):
         zeros = torch.zeros(images, dtype=torch.float64, device=device)
         self.unit = zeros - math.inf
-        self.nested = torch.stack([zeros] * 3, 1)  # Σ w over steps h, 2h, 4h
+        self.every_fourth = torch.stack([zeros] * 4**dims, 1)  # Σ w over each lattice of step 4h
         self.first = torch.stack([zeros] * dims, 1)  # Σ w z
         self.second = torch.stack([self.first] * dims, 1)  # Σ w z zᵀ
         self.log_density = zeros.clone()  # Σ w f
 
     def add(self, images: Tensor, f: Tensor, features: Tensor, centre: Tensor) -> None:
-        """Take in f [b, G] of some images at points whose features are [G, 3 + Z + Z²]."""
+        """Take in f [b, G] of some images at the points of a tile."""
         dims = len(centre)
         unit = torch.maximum(self.unit[images], f.amax(1).double())
         shrink = torch.exp(self.unit[images] - unit)
         w = torch.exp(f - unit[:, None].to(f.dtype))
-        sums = (w @ features.to(f.dtype)).double()
-        nested, u, uu = torch.split(sums, [3, dims, dims * dims], 1)
-        total = nested[:, :1]
+        sums = (w @ features).double()
+        every_fourth, u, uu = torch.split(sums, [4**dims, dims, dims * dims], 1)
+        total = every_fourth.sum(1, keepdim=True)
         cross = u[:, :, None] * centre
-        uu = uu.unflatten(1, (dims, dims)) + cross + cross.mT
+        uu = uu.view(-1, dims, dims) + cross + cross.mT
         self.unit[images] = unit
         for running, new in (
-            (self.nested, nested),
+            (self.every_fourth, every_fourth),
             (self.first, u + total * centre),
             (self.second, uu + total[:, :, None] * centre[:, None] * centre),
             (self.log_density, torch.linalg.vecdot(w, f).double()),
@@ -260,20 +305,29 @@ class _Sums:
             running[images] = old * shrink.view(-1, *[1] * (old.dim() - 1)) + new
 
     def moments(self, step: float) -> dict[str, Tensor]:
-        """log ∫ exp f with the error of its step, and the moments of the normalised density."""
+        """log ∫ exp f with the error of its step, and the moments of the normalised density.
+
+        The points of step h are 2^Z shifted lattices of step 2h and 4^Z of step 4h. How far those
+        of step 2h are from the whole is the error, and so is, by the law above, a⁴ / 8 where those
+        of step 4h are a away: no accident of where the mass lies between the points hides from
+        all of them.
+        """
         dims = self.first.shape[1]
-        total = self.nested[:, 0]
+        # An image with no tile at all had no peak: its log density is not a number.
+        total = self.every_fourth.sum(1)
+        total = torch.where(total > 0, total, math.nan)
         log_integral = total.log() + self.unit + dims * math.log(step)
-        log_steps = self.nested.log() + dims * math.log(2) * torch.arange(3).to(total.device)
-        last, earlier = log_steps.diff(dim=1).abs().unbind(1)
-        # A change of a in the error before becomes a⁴ / 8 by the law above; the logs of empty
-        # lattices differ by nothing that can be trusted.
-        error = torch.maximum(last, earlier**4 / 8).nan_to_num(nan=math.inf)
+        halves = tuple(range(1, 2 * dims, 2))
+        every_second = self.every_fourth.view(-1, *[2] * (2 * dims)).sum(halves).flatten(1)
+        twice, fourfold = (
+            (lattices.shape[1] * lattices / total[:, None]).log().abs().amax(1)
+            for lattices in (every_second, self.every_fourth)
+        )
         mean = self.first / total[:, None]
         second = self.second / total[:, None, None]
         return {
             "log_p_x": log_integral,
-            "error": error,
+            "error": torch.maximum(twice, fourfold**4 / 8),
             "mean": mean,
             "covariance": second - mean[:, :, None] * mean[:, None, :],
             "entropy": log_integral - self.log_density / total,
@@ -281,25 +335,30 @@ class _Sums:
         }
 
 
-def _square(width: int, dims: int, device: torch.device | str) -> Tensor:
-    """Integer coordinates of the tiles from −width to width an axis: [T, Z]."""
-    axis = torch.arange(-width, width + 1, device=device)
-    return torch.cartesian_prod(*[axis] * dims).reshape(-1, dims).double()
-
-
-def _offsets(per_axis: int, dims: int, device: torch.device | str) -> Tensor:
-    """The points of a tile about its centre, in the middle of equal cells: [G, Z]."""
-    axis = torch.arange(per_axis, dtype=torch.float64, device=device)
-    axis = ((axis + 0.5) / per_axis - 0.5) * SIDE
+def _grid(axis: Tensor, dims: int) -> Tensor:
+    """Every point with its coordinates on an axis, the last running fastest: [G, Z]."""
     return torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
 
 
-def _features(offsets: Tensor, per_axis: int) -> Tensor:
-    """What is summed over the points: 1 at all, at each 2nd and 4th an axis; u; u uᵀ."""
-    index = torch.round((offsets / SIDE + 0.5) * per_axis - 0.5).long()
-    nested = [(index % every == 0).all(1, keepdim=True).double() for every in (1, 2, 4)]
+def _centre(tiles: Tensor, side: float) -> Tensor:
+    """The middle of tiles [.., Z] of a side."""
+    return (tiles.double() + 0.5) * side - 0.5 * SIDE
+
+
+def _offsets(side: float, per_axis: int, dims: int, device: torch.device) -> Tensor:
+    """The points of a tile about its centre, in the middle of equal cells: [G, Z]."""
+    axis = torch.arange(per_axis, dtype=torch.float64, device=device)
+    return _grid(((axis + 0.5) / per_axis - 0.5) * side, dims)
+
+
+def _features(offsets: Tensor, side: float, per_axis: int) -> Tensor:
+    """What is summed over the points: 1 on each lattice of every fourth; u; u uᵀ. [G, ..]"""
+    dims = offsets.shape[1]
+    index = torch.round((offsets / side + 0.5) * per_axis - 0.5).long() % 4
+    lattice = (index * 4 ** torch.arange(dims - 1, -1, -1, device=index.device)).sum(1)
+    one_hot = torch.eye(4**dims, dtype=offsets.dtype, device=index.device)[lattice]
     outer = offsets[:, :, None] * offsets[:, None, :]
-    return torch.cat([*nested, offsets, outer.flatten(1)], 1)
+    return torch.cat([one_hot, offsets, outer.flatten(1)], 1)
 
 
 def _silent(fraction: float) -> None:
