@@ -1,0 +1,293 @@
+"""How far is each bound from log p(x), and why? Every estimate beside the exact value."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from torch import Tensor
+
+from vae_exp import ais, figures, importance
+from vae_exp.analysis.base import Findings
+from vae_exp.data import Split, Splits
+from vae_exp.evaluation import elbo_terms, estimate
+from vae_exp.gap import PARTS, Gap, inference_gap
+from vae_exp.model import VAE
+from vae_exp.networks import check_positive
+from vae_exp.posteriors import Posterior
+from vae_exp.quadrature import evidence
+from vae_exp.ranges import Positive
+from vae_exp.seeding import generator
+
+PART_COLORS = {"not Gaussian": "#832db6", "no covariance": "#ffa90e", "amortisation": "#3f90da"}
+WORST = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator: its values on the first images of the test set."""
+
+    estimator: str
+    values: Tensor  # [n] in nats
+    samples: int | None
+
+
+class Evaluate:
+    """ELBO, IWAE-k, AIS and the exact evidence of the test images, and the inference gap's parts.
+
+    ELBO, the exact evidence and IWAE-k for k in ``iwae`` are of the first ``images`` test images
+    (null: all), the gap of the first ``gap_images``, AIS and IWAE-``long_iwae`` of the first
+    ``ais_images``.
+    """
+
+    name = "evaluate"
+
+    def __init__(
+        self,
+        *,
+        images: Positive | None = None,
+        iwae: Sequence[Positive] = (1, 10, 100, 1000),
+        long_iwae: Positive = 5000,
+        gap_images: Positive = 1000,
+        ais_images: Positive = 200,
+        sandwich_images: Positive = 50,
+        elbo_samples: Positive = 16,
+    ) -> None:
+        for key, value in (
+            ("task.images", 1 if images is None else images),
+            ("task.long_iwae", long_iwae),
+            ("task.gap_images", gap_images),
+            ("task.ais_images", ais_images),
+            ("task.sandwich_images", sandwich_images),
+            ("task.elbo_samples", elbo_samples),
+            *(("task.iwae", k) for k in iwae),
+        ):
+            check_positive(key, value)
+        self.images = images
+        self.iwae = tuple(iwae)
+        self.long_iwae = long_iwae
+        self.gap_images = gap_images
+        self.ais_images = ais_images
+        self.sandwich_images = sandwich_images
+        self.elbo_samples = elbo_samples
+
+    def unsuited(self, model: VAE) -> str | None:
+        """None: beyond two latent dimensions AIS stands in for the exact evidence."""
+        return None
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        """Two tables, the gap by class, and the images that the encoder serves worst."""
+        test, images = splits.test, splits.test.images[: self.images]
+        few = images[: self.ais_images]
+        with progress_bar() as stage:
+            exact = None
+            if model.latent_dim <= 2:
+                exact = evidence(model, images, progress=stage("exact log p(x)"))
+            elbo = elbo_terms(model, images, samples=self.elbo_samples, seed=seed).bound
+            ladder = importance.iwae_ladder(
+                model, images, self.iwae, seed=seed, progress=stage("IWAE")
+            )
+            long = importance.iwae(
+                model, few, self.long_iwae, seed=seed, progress=stage(f"IWAE-{self.long_iwae}")
+            )
+            annealed = ais.evidence(model, few, seed=seed, progress=stage("AIS"))
+            lower, upper = ais.sandwich(
+                model, self.sandwich_images, seed=seed, progress=stage("AIS, both ways")
+            )
+            gap = inference_gap(
+                model, images[: self.gap_images], seed=seed, progress=stage("inference gap")
+            )
+        rows = [
+            Row("ELBO", elbo.double(), self.elbo_samples),
+            *(Row(f"IWAE-{k}", values, k) for k, values in ladder.items()),
+            Row(f"IWAE-{self.long_iwae}", long, self.long_iwae),
+            Row(f"AIS, {ais.CHAINS} chains", annealed.log_p_x, ais.CHAINS),
+        ]
+        truth, truth_name = (
+            (exact.log_p_x, "exact") if exact is not None else (annealed.log_p_x, "AIS")
+        )
+        counted = min(len(truth), self.gap_images, len(images))
+        parts = gap_parts(gap, truth[:counted], counted)
+        numbers: dict[str, Any] = {
+            "data": {"split": test.name, "origin": test.origin, "sha256": test.sha256},
+            "binarization": splits.binarization,
+            "estimates": {r.estimator: numbers_of(r, truth, truth_name, seed) for r in rows},
+            "ais_sandwich": {
+                "lower": estimate(lower.log_p_x, "AIS forward, simulated images").as_dict(),
+                "upper": estimate(upper.log_p_x, "AIS reverse, simulated images").as_dict(),
+                "width": estimate(upper.log_p_x - lower.log_p_x, "paired").as_dict(),
+            },
+            "gap": {
+                name: estimate(part, f"of {truth_name} log p(x) − ELBO(encoder)").as_dict()
+                for name, part in parts.items()
+            },
+        }
+        tables = [bounds_table(rows, truth, truth_name, splits), gap_table(parts, test, truth_name)]
+        width = estimate(upper.log_p_x - lower.log_p_x, "")
+        sandwich = (
+            f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
+            f"{width.mean:.3f} ± {width.stderr:.3f} nats apart"
+        )
+        tables[0].caption = sandwich
+        if exact is not None:
+            tables[0].add_row("exact", f"{len(images):,}", *cells(exact.log_p_x), "")
+            missed = int((~exact.converged).sum())
+            tables[0].caption = (
+                f"{sandwich}; exact to {exact.error.max():.0e} nats an image; {missed} of "
+                f"{len(images):,} miss the tolerance of {exact.tolerance:g}"
+            )
+            numbers["exact"] = {
+                **estimate(exact.log_p_x, "quadrature").as_dict(),
+                "largest_error": exact.error.max().item(),
+                "tolerance": exact.tolerance,
+                "images_beyond_tolerance": missed,
+            }
+        caption = (splits.caption, f"first {counted:,} test images ({test.origin})")
+        return Findings(
+            {
+                "gap": gap_figure(parts, test.labels[:counted], truth_name, caption),
+                "worst_amortised": worst_figure(model, images, gap, parts, caption, seed),
+            },
+            numbers,
+            tables,
+        )
+
+
+def gap_parts(gap: Gap, truth: Tensor, count: int) -> dict[str, Tensor]:
+    """The parts of the gap of the first ``count`` images: [count] each."""
+    first = Gap(
+        gap.elbo_encoder[:count],
+        gap.elbo_diagonal[:count],
+        gap.elbo_full[:count],
+        gap.encoder,
+        gap.diagonal,
+        gap.full,
+    )
+    return first.parts(truth)
+
+
+def numbers_of(row: Row, truth: Tensor, truth_name: str, seed: int) -> dict[str, Any]:
+    """A row for metrics.json, with what it lacks to the truth on the same images."""
+    count = min(len(truth), len(row.values))
+    short = estimate(truth[:count] - row.values[:count], f"{truth_name} − {row.estimator}, paired")
+    own = estimate(row.values, row.estimator, samples=row.samples, seed=seed)
+    return {**own.as_dict(), "below_truth": short.as_dict()}
+
+
+def cells(values: Tensor) -> tuple[str, str]:
+    """A mean and its standard error, as printed."""
+    number = estimate(values, "")
+    return f"{number.mean:.2f}", f"{number.stderr:.2f}"
+
+
+def bounds_table(rows: list[Row], truth: Tensor, truth_name: str, splits: Splits) -> Table:
+    """Each estimate with its standard error over images, and its distance from the truth."""
+    table = Table(title=f"log p(x) in nats per image: test set, {splits.caption}")
+    table.add_column("estimator")
+    for name in ("images", "mean", "± s.e.", f"{truth_name} − it, same images"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        count = min(len(truth), len(row.values))
+        short = estimate(truth[:count] - row.values[:count], "")
+        table.add_row(
+            row.estimator,
+            f"{len(row.values):,}",
+            *cells(row.values),
+            f"{short.mean:.3f} ± {short.stderr:.3f}",
+        )
+    return table
+
+
+def gap_table(parts: dict[str, Tensor], test: Split, truth_name: str) -> Table:
+    """The parts of the gap on average and by class."""
+    count = len(parts[PARTS[0]])
+    labels = test.labels[:count]
+    table = Table(title=f"{truth_name} log p(x) − ELBO(encoder), {count:,} test images, nats")
+    table.add_column("images", justify="right")
+    for name in (*PARTS, "whole"):
+        table.add_column(name, justify="right")
+    whole = {**parts, "whole": torch.stack(list(parts.values())).sum(0)}
+    table.add_row(
+        "all", *(" ± ".join(cells(values)) for values in whole.values()), end_section=True
+    )
+    for digit in labels.unique().tolist():
+        own = labels == digit
+        table.add_row(
+            f"class {digit}", *(" ± ".join(cells(values[own])) for values in whole.values())
+        )
+    return table
+
+
+def gap_figure(
+    parts: dict[str, Tensor], labels: Tensor, truth_name: str, caption: Sequence[str]
+) -> Figure:
+    """Stacked bars by class: what each restriction of q costs."""
+    fig = figures.figure(7.0, 4.2)
+    ax = fig.add_subplot()
+    groups = {"all": torch.ones_like(labels, dtype=torch.bool)}
+    groups |= {str(digit): labels == digit for digit in labels.unique().tolist()}
+    base = torch.zeros(len(groups), dtype=torch.float64)
+    places = torch.arange(len(groups)).double() + 0.5 * (torch.arange(len(groups)) > 0)
+    for name, values in parts.items():
+        numbers = [estimate(values[own], name) for own in groups.values()]
+        heights = torch.tensor([number.mean for number in numbers], dtype=torch.float64)
+        ax.bar(places, heights, bottom=base, color=PART_COLORS[name], label=name, width=0.75)
+        base = base + heights
+    whole = torch.stack(list(parts.values())).sum(0)
+    spread = [estimate(whole[own], "whole").stderr for own in groups.values()]
+    ax.errorbar(places, base, yerr=spread, fmt="none", ecolor="0.2", capsize=2, linewidth=0.8)
+    ax.set_xticks(places, list(groups))
+    ax.set_xlabel("class")
+    ax.set_ylabel(f"{truth_name} log p(x) − ELBO [nats]")
+    handles, names = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], names[::-1], frameon=False, fontsize=8)
+    ax.set_title(
+        "The inference gap and its parts (whiskers: standard error of the whole)", fontsize=10
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    figures.caption(fig, *caption)
+    return fig
+
+
+@torch.no_grad()
+def worst_figure(
+    model: VAE,
+    images: Tensor,
+    gap: Gap,
+    parts: dict[str, Tensor],
+    caption: Sequence[str],
+    seed: int,
+) -> Figure:
+    """The largest amortisation gaps: what the encoder's q and the best q decode to."""
+    amortisation = parts["amortisation"]
+    worst = amortisation.topk(min(WORST, len(amortisation))).indices
+    noise = torch.randn(64, 1, model.latent_dim, generator=generator(seed, "worst"))
+
+    def decoded(q: Posterior) -> Tensor:
+        z = q.sample(noise.expand(-1, len(q.mean), -1))[:, worst]
+        return torch.sigmoid(model.decoder(z)).mean(0)
+
+    return figures.image_grid(
+        torch.stack([images[worst], decoded(gap.encoder), decoded(gap.diagonal)]),
+        row_labels=("image", "encoder's q", "best diagonal q"),
+        column_labels=[f"{amortisation[i]:.0f} nats" for i in worst.tolist()],
+        title="The largest amortisation gaps, and what z of each q decodes to on average",
+        caption=caption,
+    )
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
+    """A bar a stage; ``stage(name)`` returns what is told the fraction that is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bars:
+
+        def stage(name: str) -> Callable[[float], None]:
+            task = bars.add_task(name, total=1.0)
+            return lambda fraction: bars.update(task, completed=fraction)
+
+        yield stage
