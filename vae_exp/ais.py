@@ -21,7 +21,7 @@ from vae_exp.seeding import generator
 from vae_exp.svi import LogJoint
 
 TEMPERATURES = 150
-CHAINS = 32
+CHAINS = 64
 LEAPFROG = 1
 TUNING_CHAINS = 8
 ACCEPTANCE = 0.65  # that step sizes are tuned to
