@@ -1,6 +1,7 @@
 """The exact integral over z, against closed forms, brute force, SciPy and importance sampling."""
 
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -22,10 +23,11 @@ from vae_exp.quadrature import evidence, gaussian_elbo, kl_from, posterior_grid,
 from vae_exp.svi import elbo_of
 
 FLOAT64 = {"dtype": torch.float64}
+Mode = tuple[float, tuple[float, float], float]  # weight, mean, standard deviation
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Tensors this small are slower on two threads, and far slower beside a second process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -58,7 +60,7 @@ def normals(mean: Tensor, covariance: Tensor) -> Table:
     return Table(log_density, len(mean), mean.shape[1], torch.float64)
 
 
-def mixture(*components: tuple[float, tuple[float, float], float]) -> Table:
+def mixture(*components: Mode) -> Table:
     """One image whose posterior is Σ_k weight_k N(mean_k, std_k² I), times e^−100."""
 
     def log_density(rows: Tensor, z: Tensor) -> Tensor:
@@ -83,7 +85,7 @@ def covariance(std: Tensor, correlation: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
-def test_linear_gaussian_evidence_and_moments_match_closed_form(latent_dim):
+def test_linear_gaussian_evidence_and_moments_match_closed_form(latent_dim: int) -> None:
     model = LinearGaussian.random(latent_dim)
     table = Table(model.log_joint_table, len(model.x), latent_dim, torch.float64)
     exact = integrate(table)
@@ -97,13 +99,13 @@ def test_linear_gaussian_evidence_and_moments_match_closed_form(latent_dim):
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
-def test_evidence_sums_to_one_over_all_images(latent_dim):
+def test_evidence_sums_to_one_over_all_images(latent_dim: int) -> None:
     exact = evidence(small_vae(latent_dim), all_images())
     assert exact.converged.all()
     assert abs(exact.log_p_x.logsumexp(0).item()) < 1e-6
 
 
-def test_evidence_of_a_plane_agrees_with_scipy():
+def test_evidence_of_a_plane_agrees_with_scipy() -> None:
     model, x = small_vae(seed=1), all_images()[[3, 9]]
     w0, b0, w1, b1 = (p.detach().numpy() for p in model.decoder.parameters())
 
@@ -118,7 +120,7 @@ def test_evidence_of_a_plane_agrees_with_scipy():
         assert abs(math.log(value) - log_p_x) < 1e-4
 
 
-def test_evidence_of_a_line_agrees_with_scipy():
+def test_evidence_of_a_line_agrees_with_scipy() -> None:
     model, x = small_vae(1, seed=2), all_images()
     exact = evidence(model, x)
     for image, log_p_x in zip(x, exact.log_p_x.tolist(), strict=True):
@@ -131,14 +133,14 @@ def test_evidence_of_a_line_agrees_with_scipy():
         assert abs(math.log(value) - log_p_x) < 1e-6
 
 
-def test_evidence_of_part_of_an_image_is_the_sum_over_the_rest():
+def test_evidence_of_part_of_an_image_is_the_sum_over_the_rest() -> None:
     model, top = small_vae(), torch.tensor([0, 1])
     whole = evidence(model, all_images()).log_p_x.view(4, 4)  # top, bottom
     part = evidence(model, all_images(2), top).log_p_x
     torch.testing.assert_close(part, whole.logsumexp(1), atol=1e-6, rtol=0)
 
 
-def test_iwae_stays_below_the_evidence_and_comes_near_it():
+def test_iwae_stays_below_the_evidence_and_comes_near_it() -> None:
     model, x = small_vae(pixels=12, seed=3), all_images(12)[::200]
     exact = evidence(model, x).log_p_x
     stream = torch.Generator().manual_seed(0)
@@ -154,7 +156,7 @@ def test_iwae_stays_below_the_evidence_and_comes_near_it():
     assert (elbo < exact).all()
 
 
-def test_float32_agrees_with_float64_on_the_same_weights():
+def test_float32_agrees_with_float64_on_the_same_weights() -> None:
     torch.manual_seed(0)
     model = VAE(Encoder(2, (20,)), Decoder(2, (20,)))
     with torch.no_grad():
@@ -177,7 +179,7 @@ def test_float32_agrees_with_float64_on_the_same_weights():
     correlation=st.floats(-0.95, 0.95),
     tolerance=st.sampled_from([1e-3, 0.1]),
 )
-def test_error_bounds_the_true_error_of_any_gaussian(at, log_std, correlation, tolerance):
+def test_error_bounds_the_true_error_of_any_gaussian(at, log_std, correlation, tolerance) -> None:
     std = torch.tensor([log_std], **FLOAT64).exp()
     spread = covariance(std, torch.tensor([correlation], **FLOAT64))
     exact = integrate(normals(torch.tensor([at], **FLOAT64), spread), tolerance=tolerance)
@@ -186,7 +188,7 @@ def test_error_bounds_the_true_error_of_any_gaussian(at, log_std, correlation, t
         assert exact.error.item() <= tolerance
 
 
-def test_a_posterior_with_a_standard_deviation_of_a_hundredth_is_caught():
+def test_a_posterior_with_a_standard_deviation_of_a_hundredth_is_caught() -> None:
     stream = torch.Generator().manual_seed(0)
     mean = 8 * torch.rand(50, 2, generator=stream, **FLOAT64) - 4
     exact = integrate(normals(mean, 1e-4 * torch.eye(2, **FLOAT64).expand(50, 2, 2)))
@@ -207,7 +209,7 @@ def test_a_posterior_with_a_standard_deviation_of_a_hundredth_is_caught():
     ],
     ids=["narrow", "narrow and wide", "beyond the first square", "light, narrow and beyond"],
 )
-def test_two_far_modes_are_both_counted(one, other):
+def test_two_far_modes_are_both_counted(one: Mode, other: Mode) -> None:
     exact = integrate(mixture(one, other))
     assert exact.converged.all()
     assert abs(exact.log_p_x.item() + 100) < 1e-3
@@ -216,7 +218,7 @@ def test_two_far_modes_are_both_counted(one, other):
     torch.testing.assert_close(exact.mean[0], mean.double(), atol=1e-2, rtol=0)
 
 
-def test_the_square_grows_for_the_image_that_needs_it_alone():
+def test_the_square_grows_for_the_image_that_needs_it_alone() -> None:
     mean = torch.tensor([[0.0, 0.0], [11.0, -3.0]], **FLOAT64)
     exact = integrate(normals(mean, 0.09 * torch.eye(2, **FLOAT64).expand(2, 2, 2)))
     assert exact.converged.all()
@@ -229,21 +231,21 @@ def test_the_square_grows_for_the_image_that_needs_it_alone():
 )
 def test_a_posterior_beyond_the_largest_square_or_the_finest_step_is_not_called_converged(
     mean, std
-):
+) -> None:
     spread = std**2 * torch.eye(2, **FLOAT64)[None]
     exact = integrate(normals(torch.tensor([mean], **FLOAT64), spread))
     assert not exact.converged.any()
     assert not (exact.error <= 1e-3).any()
 
 
-def test_a_log_joint_that_is_not_a_number_is_not_called_converged():
+def test_a_log_joint_that_is_not_a_number_is_not_called_converged() -> None:
     model = small_vae()
     with torch.no_grad():
         model.decoder.logits.bias[0] = math.nan
     assert not evidence(model, all_images()).converged.any()
 
 
-def test_the_error_tightens_with_the_tolerance():
+def test_the_error_tightens_with_the_tolerance() -> None:
     model, x = small_vae(contrast=12), all_images()[:3]
     loose, tight = evidence(model, x, tolerance=0.1), evidence(model, x, tolerance=1e-6)
     assert loose.evaluations < tight.evaluations
@@ -252,7 +254,7 @@ def test_the_error_tightens_with_the_tolerance():
 
 
 @pytest.mark.parametrize("latent_dim", [3, 20])
-def test_more_than_two_latent_dimensions_are_refused(latent_dim):
+def test_more_than_two_latent_dimensions_are_refused(latent_dim: int) -> None:
     model = VAE(Encoder(latent_dim, (5,), 4), Decoder(latent_dim, (5,), 4))
     with pytest.raises(UserError, match=f"latent_dim 1 or 2, got {latent_dim}"):
         evidence(model, all_images().float())
@@ -263,7 +265,7 @@ def test_more_than_two_latent_dimensions_are_refused(latent_dim):
 # --- in blocks
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = small_vae(contrast=6), all_images()[:8]
     whole = evidence(model, x)
     monkeypatch.setattr(lattice, "IMAGES", 5)
@@ -273,13 +275,13 @@ def test_blocks_do_not_change_the_result(monkeypatch):
         torch.testing.assert_close(getattr(pieces, name), getattr(whole, name), atol=1e-9, rtol=0)
 
 
-def test_an_image_does_not_depend_on_its_batch():
+def test_an_image_does_not_depend_on_its_batch() -> None:
     model, x = small_vae(contrast=8), all_images()[:8]
     alone = evidence(model, x[5:6])
     torch.testing.assert_close(alone.log_p_x, evidence(model, x).log_p_x[5:6], atol=1e-9, rtol=0)
 
 
-def test_no_table_is_larger_than_a_block(monkeypatch):
+def test_no_table_is_larger_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lattice, "IMAGES", 40)
     monkeypatch.setattr(lattice, "ENTRIES", 40 * 256)
     spread = 0.1 * torch.eye(2, **FLOAT64).expand(100, 2, 2)
@@ -296,7 +298,7 @@ def test_no_table_is_larger_than_a_block(monkeypatch):
     assert sum(sizes) == exact.evaluations
 
 
-def test_images_with_little_in_common_do_not_pay_for_each_other():
+def test_images_with_little_in_common_do_not_pay_for_each_other() -> None:
     stream = torch.Generator().manual_seed(0)
     mean = 6 * torch.rand(40, 2, generator=stream, **FLOAT64) - 3
     exact = integrate(normals(mean, 1e-4 * torch.eye(2, **FLOAT64).expand(40, 2, 2)))
@@ -304,7 +306,7 @@ def test_images_with_little_in_common_do_not_pay_for_each_other():
     assert exact.evaluations < 0.05 * everywhere
 
 
-def test_progress_rises_to_one(monkeypatch):
+def test_progress_rises_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lattice, "IMAGES", 6)
     told = []
     evidence(small_vae(), all_images(), progress=told.append)
@@ -316,7 +318,7 @@ def test_progress_rises_to_one(monkeypatch):
 # --- q against the exact posterior
 
 
-def test_gauss_hermite_elbo_of_a_linear_gaussian_is_log_p_x_minus_kl():
+def test_gauss_hermite_elbo_of_a_linear_gaussian_is_log_p_x_minus_kl() -> None:
     model = LinearGaussian.random(2)
     mean, covariance = model.posterior()
     q = FullGaussian.from_moments(
@@ -331,7 +333,7 @@ def test_gauss_hermite_elbo_of_a_linear_gaussian_is_log_p_x_minus_kl():
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
-def test_kl_from_the_exact_posterior_itself_is_zero(latent_dim):
+def test_kl_from_the_exact_posterior_itself_is_zero(latent_dim: int) -> None:
     model = LinearGaussian.random(latent_dim)
     mean, covariance = model.posterior()
     q = FullGaussian.from_moments(mean, covariance.expand(5, -1, -1))
@@ -339,7 +341,7 @@ def test_kl_from_the_exact_posterior_itself_is_zero(latent_dim):
     torch.testing.assert_close(kl, torch.zeros(5, **FLOAT64), atol=1e-9, rtol=0)
 
 
-def test_gauss_hermite_elbo_agrees_with_monte_carlo():
+def test_gauss_hermite_elbo_agrees_with_monte_carlo() -> None:
     model, x = small_vae(seed=4), all_images()
     q = DiagonalGaussian(torch.full((16, 2), 0.3, **FLOAT64), torch.full((16, 2), -1.0, **FLOAT64))
 
@@ -358,7 +360,7 @@ def test_gauss_hermite_elbo_agrees_with_monte_carlo():
     assert ((sampled.mean(0) - found).abs() < 4.5 * stderr + 1e-6).all()
 
 
-def test_kl_to_the_exact_posterior_is_not_negative():
+def test_kl_to_the_exact_posterior_is_not_negative() -> None:
     model, x = small_vae(seed=5), all_images()
     exact = evidence(model, x)
     with torch.no_grad():
@@ -372,7 +374,7 @@ def test_kl_to_the_exact_posterior_is_not_negative():
 # --- the posterior on a window
 
 
-def test_posterior_grid_is_normalised_and_has_the_exact_moments():
+def test_posterior_grid_is_normalised_and_has_the_exact_moments() -> None:
     model, x = small_vae(contrast=8), all_images()
     table = vae_table(model, x)
     exact = integrate(table)
@@ -384,14 +386,14 @@ def test_posterior_grid_is_normalised_and_has_the_exact_moments():
     torch.testing.assert_close(mean, exact.mean[6], atol=1e-2, rtol=0)
 
 
-def test_posterior_grid_of_a_line_is_normalised():
+def test_posterior_grid_of_a_line_is_normalised() -> None:
     table = vae_table(small_vae(1), all_images())
     grid = posterior_grid(table, integrate(table), 3)
     mass = grid.log_density.exp().sum() * (grid.axes[0][1] - grid.axes[0][0])
     assert abs(mass.item() - 1) < 2e-3
 
 
-def test_posterior_grid_holds_both_of_two_far_modes():
+def test_posterior_grid_holds_both_of_two_far_modes() -> None:
     table = mixture((0.9, (-4.0, 3.0), 0.3), (0.1, (4.0, -5.0), 0.4))
     exact = integrate(table)
     grid = posterior_grid(table, exact, 0)
@@ -400,7 +402,7 @@ def test_posterior_grid_holds_both_of_two_far_modes():
         assert axis[0] < low < high < axis[-1]
 
 
-def test_posterior_grid_grows_until_a_light_far_mode_is_inside():
+def test_posterior_grid_grows_until_a_light_far_mode_is_inside() -> None:
     # A tenth of a percent at 8 moves neither mean nor standard deviation far enough.
     table = mixture((0.999, (0.0, 0.0), 0.05), (0.001, (4.0, 0.0), 0.05))
     grid = posterior_grid(table, integrate(table, tolerance=1e-5), 0)
@@ -408,7 +410,7 @@ def test_posterior_grid_grows_until_a_light_far_mode_is_inside():
     assert grid.inside > 1 - 2e-4
 
 
-def test_posterior_grid_covers_what_it_is_told_to():
+def test_posterior_grid_covers_what_it_is_told_to() -> None:
     table = mixture((1.0, (0.0, 0.0), 0.1))
     wanted = torch.tensor([[2.0, -1.0], [-3.0, 0.5]])
     grid = posterior_grid(table, integrate(table), 0, include=wanted)
