@@ -59,17 +59,24 @@ def steps(watch: Watch, model: VAE, scales: list[float], device: str = "cpu") ->
         watch.step(total)
 
 
+def largest_log_std(model: VAE, scale: float) -> float:
+    """Of images all of whose pixels are ``scale``."""
+    return float(model.encoder(torch.full((1, 784), float(scale)))[1].abs().max())
+
+
 def test_the_first_bad_step_is_named_and_what_was_large_in_it() -> None:
     model = small_model()
     watch = Watch(model, step=100)
     steps(watch, model, [1, 2, 3])
     watch.check(lr=0.1)
+    finite = largest_log_std(model, 3)
     model.encoder.parameters_of_q.weight.data[2:] = 1e3  # log_std, whose exponential overflows
-    steps(watch, model, [1, 1])
+    bad = largest_log_std(model, 1)
+    steps(watch, model, [1, 2])
     with pytest.raises(Diverged, match="in step 103 the loss is not finite") as caught:
         watch.check(lr=0.1)
-    largest = model.encoder(torch.ones(1, 784))[1].abs().max()
-    assert f"max |log_std| {largest.item():.3g} and" in str(caught.value)
+    assert f"not finite, with max |log_std| {bad:.3g} and" in str(caught.value)
+    assert f"the last finite loss had max |log_std| {finite:.3g} and" in str(caught.value)
 
 
 def test_weights_that_are_not_finite_are_found_before_a_loss_is() -> None:

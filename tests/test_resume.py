@@ -118,11 +118,11 @@ def test_a_run_whose_checkpoints_are_all_torn_starts_again_and_ends_the_same(
 
 
 def test_best_is_the_checkpoint_with_the_highest_val_elbo(tmp_path: Path) -> None:
-    train(tmp_path, "epochs=6", "lr=0.3", "optimizer=adam")  # too large to rise steadily
+    train(tmp_path, "epochs=6", "data.source=digits", "optimizer=adam", "lr=0.2")
     curve = [value for _, value in logged(tmp_path)["val/elbo"]]
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
-    assert curve != sorted(curve)
-    assert best["vae_exp"]["best"] == pytest.approx(max(curve), abs=1e-4)
+    assert max(curve) not in (curve[0], curve[-1])  # lr is too large for it to rise to the end
+    assert best["vae_exp"]["best"] == max(curve)
     assert best["global_step"] == 3 * (1 + curve.index(max(curve)))
 
 

@@ -58,7 +58,6 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From now on a signal waits for the end of a step."""
         self._saved = time.monotonic()
-        self.interrupts.install()  # Lightning took SIGTERM, to end with exit code 0
         self.interrupts.deferred = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:

@@ -55,6 +55,7 @@ def resume(folder: Path) -> None:
     task = build(config.task)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
+    print(f"resuming {folder}", flush=True)
     task(config, folder.resolve())
 
 
@@ -133,7 +134,7 @@ class Train:
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
-            console.print(f"resuming {folder} at step {start.step}", soft_wrap=True)
+            console.print(f"going on after step {start.step}")
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
