@@ -1,5 +1,7 @@
 """Gaussian families are the densities they say, and SVI finds known posteriors."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -8,7 +10,10 @@ from linear_gaussian import LinearGaussian
 from torch import Tensor
 
 from vae_exp import svi
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
 from vae_exp.posteriors import DiagonalGaussian, FullGaussian
+from vae_exp.quadrature import evidence, gaussian_elbo
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -148,3 +153,53 @@ def test_the_best_start_is_kept_for_each_image() -> None:
     elbo = torch.tensor([[0.0, 9.0], [5.0, 1.0], [2.0, 3.0]])
     best = svi.best_of_starts(q, elbo)
     assert torch.equal(best.mean, torch.stack([q.mean[1, 0], q.mean[0, 1]]))
+
+
+def test_a_posterior_a_hundredth_wide_is_reached() -> None:
+    target = DiagonalGaussian(
+        torch.tensor([[0.7, -1.3]], dtype=torch.float64),
+        torch.full((1, 2), math.log(0.01), dtype=torch.float64),
+    )
+    begin = DiagonalGaussian(target.mean + 0.05, torch.full_like(target.mean, -2.0))
+    q = svi.fit(target.log_density, begin, steps=600, generator=seeded()).q
+    torch.testing.assert_close(q.log_std, target.log_std, atol=0.02, rtol=0)
+    torch.testing.assert_close(q.mean, target.mean, atol=1e-4, rtol=0)
+
+
+def test_where_q_is_exact_its_gradient_has_no_noise() -> None:
+    model = LinearGaussian.random(2)
+    mean, covariance = model.posterior()
+    exact = FullGaussian.from_moments(mean, covariance.expand(5, -1, -1))
+    # A step of Adam is 0.1 where the gradient is anything but rounding.
+    fit = svi.fit(model.log_joint, exact, steps=1, samples=1, lr=0.1, generator=seeded())
+    moved = zip(fit.q.variational_parameters(), exact.variational_parameters(), strict=True)
+    assert all((new - old).abs().max() < 1e-5 for new, old in moved)
+    torch.testing.assert_close(fit.trace, model.log_evidence()[None])
+
+
+def test_the_best_gaussian_for_a_vae_is_below_the_evidence_and_above_the_encoders() -> None:
+    torch.manual_seed(0)
+    model = VAE(Encoder(2, (10,), 30), Decoder(2, (10,), 30)).double()
+    with torch.no_grad():
+        model.decoder.logits.weight *= 6
+        z = torch.randn(8, 2, generator=seeded(), dtype=torch.float64)
+        x = (torch.sigmoid(model.decoder(z)) > 0.5).double()
+        encoder = model.posterior(x)
+
+    def log_joint(z: Tensor) -> Tensor:
+        return model.joint_log_density(x, z.to(x))
+
+    log_p_x = evidence(model, x).log_p_x
+    single = svi.promising_starts(log_joint, 8, 2, candidates=400, starts=10, generator=seeded(1))
+    starts = DiagonalGaussian(single.mean.double(), single.log_std.double())
+    fits = svi.fit(log_joint, starts, generator=seeded(2)).q
+    each = gaussian_elbo(log_joint, fits)
+    diagonal = svi.best_of_starts(fits, each)
+    best = gaussian_elbo(log_joint, diagonal)
+    full = svi.fit(log_joint, FullGaussian.from_diagonal(diagonal), generator=seeded(3)).q
+    assert (best >= each.amax(0) - 1e-9).all()
+    assert (best > gaussian_elbo(log_joint, encoder, nodes=40)).all()
+    assert (gaussian_elbo(log_joint, full) > best - 0.01).all()
+    assert (gaussian_elbo(log_joint, full) < log_p_x + 0.01).all()
+    # Restarts end in one of few modes: most of them in the best one.
+    assert ((each > best - 0.05).float().mean(0) >= 0.3).all()
