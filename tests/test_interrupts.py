@@ -5,12 +5,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from kill_and_resume import LAST, new_run, only_run, start, stop_when
+from torch import Tensor
 
+from vae_exp.callbacks import QuietTensorBoard
+from vae_exp.checkpointing import Checkpoints
+from vae_exp.data import DigitsDataModule
 from vae_exp.interrupts import Interrupted, Interrupts
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
+from vae_exp.objectives import ELBO
+from vae_exp.optimizers import Adam
+from vae_exp.training import Hardware, VAEModule
 
 EPOCH = 10  # steps in an epoch of the small run
 LONG = ("epochs=100000", "task.checkpoint_seconds=1000")
@@ -52,6 +62,31 @@ def test_in_a_sweep_a_signal_is_no_success_and_names_what_was_not_done(tmp_path:
     [saved] = checkpoints_of(tmp_path)
     assert lines[-1].endswith(f"resume={saved.parents[1]}")
     assert saved.parents[1].name == "0"
+
+
+class SignalBetweenHooks(VAEModule):
+    """Is sent a SIGTERM where Lightning is the next to look: it would end with exit code 0."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+        if self.global_step == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("at", "saved"), [(2, 3), (3, 3), (4, 5), (5, 6)])
+def test_a_signal_between_two_hooks_is_not_lightnings(at: int, saved: int, tmp_path: Path) -> None:
+    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    module = SignalBetweenHooks(model, ELBO(), Adam(), seed=0)
+    module.at = at  # of three steps an epoch
+    logger = QuietTensorBoard(tmp_path)
+    data = DigitsDataModule(
+        source="digits", train_size=30, validation_size=20, test_size=20, batch_size=10
+    )
+    interrupts = Interrupts()
+    checkpoints = Checkpoints(tmp_path, logger, interrupts, images={})
+    trainer = Hardware().trainer(5, tmp_path, logger, [checkpoints])
+    with pytest.raises(Interrupted), interrupts:
+        trainer.fit(module, datamodule=data)
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == saved
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -58,6 +58,8 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From now on a signal waits for the end of a step."""
         self._saved = time.monotonic()
+        # Lightning has taken SIGTERM: between two hooks it would end the process with exit code 0.
+        self.interrupts.install()
         self.interrupts.deferred = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:

@@ -46,7 +46,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # the only one that may
-            self._before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+            self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        self.install()
         return self
 
     def __exit__(
@@ -57,6 +58,11 @@ class Interrupts:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+
+    def install(self) -> None:
+        """Take the signals again from a library that took them."""
+        for signum in self._before:
+            signal.signal(signum, self._receive)
 
     def check(self) -> None:
         """Raise Interrupted where a signal has come in the meantime."""
