@@ -152,7 +152,12 @@ def tune(
 
 
 def power_schedule(temperatures: int, exponent: float = 2.0) -> Tensor:
-    """β_t = (t / T)^exponent: [T + 1]; linear at 1, and more of them near the start beyond."""
+    """β_t = (t / T)^exponent: [T + 1]; linear at 1, and more of them near the start beyond.
+
+    Raises UserError where T < 2: there would be no transition.
+    """
+    if temperatures < 2:
+        raise UserError(f"temperatures must be 2 or more, got {temperatures!r}")
     return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64) ** exponent
 
 

@@ -84,7 +84,7 @@ def importance(
     for k in samples:
         check_positive("samples", k)
     parts = []
-    size = ROWS // min(DRAW, max(samples))
+    size = max(1, ROWS // min(DRAW, max(samples)))
     for first in range(0, len(images), size):
         x = images[first : first + size].to(model.device)
         parts.append(
@@ -120,7 +120,8 @@ def weigh(
     bounds = {}
     for start in range(0, total, DRAW):
         z = q.sample(_noise(streams, q.mean)[: total - start])
-        log_weights = log_joint(z) - q.log_density(z)
+        blocks = z.split(max(1, ROWS // images))
+        log_weights = torch.cat([log_joint(block) - q.log_density(block) for block in blocks])
         done = 0
         for k in [k for k in rungs if start < k <= start + len(z)]:
             weights.add(log_weights[done : k - start])
