@@ -55,7 +55,8 @@ def test_bernoulli_log_density_is_scipys(data: st.DataObject, shape: tuple[int, 
     sign = np.where(x == 1, 1.0, -1.0)
     theirs = scipy.special.log_expit(sign * logits.numpy()).sum(-1)
     assert ours.shape == shape[:-1]
-    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9, atol=1e-9)
+    # torch's softplus takes log(1 + exp(20)) for 20: 2e-9 a pixel.
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9, atol=1e-8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
