@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from vae_exp.analysis.base import Analysis
 from vae_exp.data import DigitsDataModule
-from vae_exp.folders import EVENTS
+from vae_exp.folders import EVENTS, is_helper
 from vae_exp.training import VAEModule
 
 
@@ -47,6 +47,8 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def cut_back(self, sizes: Mapping[str, int]) -> None:
         """Before anything is logged: take back what was logged after ``sizes`` were taken."""
+        if is_helper():
+            return
         for path in self.folder.glob(EVENTS):
             if path.name in sizes:
                 os.truncate(path, min(sizes[path.name], path.stat().st_size))
@@ -56,7 +58,8 @@ class QuietTensorBoard(TensorBoardLogger):
 
 def _leave_to_flush(failure: threading.ExceptHookArgs) -> None:
     """Report a thread's failure, but not that of the event file's: the next flush raises it."""
-    if not isinstance(failure.exc_value, OSError):
+    of_the_event_file = type(failure.thread).__module__.startswith("tensorboard.")
+    if not (of_the_event_file and isinstance(failure.exc_value, OSError)):
         threading.__excepthook__(failure)
 
 

@@ -79,7 +79,10 @@ def refuse_if_used(folder: Path) -> None:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep a run to this process; raises UserError where another one is writing it."""
+    """Keep a run to this process and its helpers; raises UserError where another is writing it."""
+    if is_helper():
+        yield
+        return
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -104,7 +107,14 @@ def is_held(folder: Path) -> bool:
         return False
 
 
+def is_helper() -> bool:
+    """Whether Lightning started this process to share a run's work, whose files are not its own."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def sweep_out(folder: Path) -> None:
     """Remove files that a killed process left half-written."""
+    if is_helper():
+        return
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
