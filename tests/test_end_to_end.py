@@ -191,3 +191,23 @@ def test_two_jobs_of_a_sweep_write_two_runs(tmp_path: Path) -> None:
     assert dims == [2, 3]
     elbos = [json.loads(path.read_text())["test"]["elbo"]["mean"] for path in found]
     assert np.isfinite(elbos).all()
+
+
+SMALL = ("images=60", "gap_images=20", "ais_images=10", "long_iwae=200", "sandwich_images=5")
+
+
+def test_evaluation_ranks_the_bounds_below_the_exact_evidence(
+    run: Path, working_folder: Path
+) -> None:
+    small = [f"task.{word}" for word in SMALL]
+    done = vae_exp("task=evaluate", f"run={run}", "task.iwae=[1,100]", *small, cwd=working_folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((run / "metrics.json").read_text())["analyses"]["evaluate"]
+    below = {name: number["below_truth"] for name, number in found["estimates"].items()}
+    assert below["ELBO"]["mean"] > below["IWAE-100"]["mean"] > -3 * below["IWAE-100"]["stderr"]
+    assert abs(below["AIS, 32 chains"]["mean"]) < 0.1 + 3 * below["AIS, 32 chains"]["stderr"]
+    assert found["exact"]["images_beyond_tolerance"] == 0
+    assert found["estimates"]["IWAE-100"]["samples"] == 100
+    assert all(part["mean"] > -1e-3 for part in found["gap"].values())
+    assert ink(run / "figures" / "gap.png") > 0.01
+    assert ink(run / "figures" / "worst_amortised.png") > 0.01

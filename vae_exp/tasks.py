@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -66,6 +66,9 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     reason = analysis.unsuited(run.model)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
+    root = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
+    if not str(root).startswith("${"):  # given on the command line
+        run.config.data.root = root
     splits = splits_of(run)
     findings = analysis(run.model, splits, cfg.seed)
     keep(findings, analysis.name, cfg.seed, run.folder)
@@ -158,14 +161,15 @@ class Train:
         )
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
-                findings = analysis(module.model, data.splits, cfg.seed)
+                with console.status(analysis.name):
+                    findings = analysis(module.model, data.splits, cfg.seed)
                 keep(findings, analysis.name, cfg.seed, folder)
                 for name, figure in findings.figures.items():
                     add_figure(logger, name, figure, self.epochs)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
-        console.print(f"[bold]tensorboard --logdir[/] {folder.parent}", soft_wrap=True)
+        console.print(f"tensorboard --logdir {shown(folder.parent)}", soft_wrap=True)
         return checkpoints.best
 
     def _fit(
@@ -274,6 +278,12 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
         console.print(str(folder / folders.FIGURES / f"{name}.png"), soft_wrap=True)
 
 
+def shown(folder: Path) -> str:
+    """A folder as a person would type it: from here, where it lies below."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     """The table at the end of a run."""
     table = Table(title=f"test set: {len(splits.test):,} images, {splits.caption}")
@@ -287,5 +297,5 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     ):
         number = metrics["test"][name]
         table.add_row(label, f"{number['mean']:.2f}", f"{number['stderr']:.2f}")
-    table.caption = str(folder)
+    table.caption = shown(folder)
     return table
