@@ -209,6 +209,16 @@ def test_pareto_k_is_the_tail_index_of_the_weights(tail: float) -> None:
     assert abs(pareto_k(largest).mean().item() - drawn_to_half) < error
 
 
+def test_the_tail_of_few_weights_is_drawn_to_a_half() -> None:
+    u = torch.rand(25, 400, generator=torch.Generator().manual_seed(0)).double()
+    largest = (-2.0 * u.log()).topk(importance.tail_length(25) + 1, 0).values
+    assert len(largest) == 6
+    found = pareto_k(largest)
+    alone = pareto_shape((largest.exp()[:-1] - largest.exp()[-1]).flip(0))
+    torch.testing.assert_close(found, 0.5 + (alone - 0.5) / 3)
+    assert 0.6 < found.mean() < 1.2
+
+
 def test_pareto_k_of_degenerate_weights_says_what_they_are() -> None:
     assert pareto_k(torch.zeros(30, 1).double()).item() == -math.inf
     alone = torch.full((30, 1), -5000.0).double()
