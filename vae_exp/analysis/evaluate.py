@@ -105,7 +105,7 @@ class Evaluate:
             Row("ELBO", elbo.double(), self.elbo_samples),
             *(Row(f"IWAE-{k}", values, k) for k, values in ladder.items()),
             Row(f"IWAE-{self.long_iwae}", long, self.long_iwae),
-            Row(f"AIS, {ais.CHAINS} chains", annealed.log_p_x, ais.CHAINS),
+            Row("AIS", annealed.log_p_x, ais.CHAINS),
         ]
         truth, truth_name = (
             (exact.log_p_x, "exact") if exact is not None else (annealed.log_p_x, "AIS")
