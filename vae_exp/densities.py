@@ -70,9 +70,7 @@ def sample_diag_gaussian(
     ``mean`` is drawn from ``generator``.
     """
     if noise is None:
-        noise = torch.randn(
-            mean.shape, generator=generator, device=mean.device, dtype=mean.dtype
-        )
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + torch.exp(log_std) * noise
 
 

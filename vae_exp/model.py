@@ -69,9 +69,7 @@ class VAE(nn.Module):
         """log p(x, z) = log p(z) + log p(x | z). -> [..]."""
         return self.log_prior(z) + self.log_likelihood(x, z, pixels)
 
-    def joint_log_density_table(
-        self, x: Tensor, z: Tensor, pixels: Tensor | None = None
-    ) -> Tensor:
+    def joint_log_density_table(self, x: Tensor, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """log p(x, z) of every image at every z: x [B, D], z [G, Z] -> [B, G]."""
         return self.log_prior(z) + bernoulli_log_density_table(self.decoder(z, pixels), x)
 

@@ -17,9 +17,7 @@ class ELBO:
     The KL is in closed form, or by Monte Carlo over the same z.
     """
 
-    def __init__(
-        self, samples: int = 1, kl: Literal["closed_form", "monte_carlo"] = "closed_form"
-    ):
+    def __init__(self, samples: int = 1, kl: Literal["closed_form", "monte_carlo"] = "closed_form"):
         check_positive("objective.samples", samples)
         if kl not in ("closed_form", "monte_carlo"):
             raise UserError(f"objective.kl must be closed_form or monte_carlo, got {kl!r}")

@@ -14,8 +14,6 @@ def stream_seed(seed: int, *keys: int | str) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def generator(
-    seed: int, *keys: int | str, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(seed: int, *keys: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for the stream that ``keys`` name: ``generator(seed, "order", epoch)``."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *keys))
