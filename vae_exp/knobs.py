@@ -45,7 +45,7 @@ class Config:
     runs: tuple[str, ...] = knob((), "several of them: [FOLDER,FOLDER]")
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
     index: int | None = knob(None, "which image to look at", minimum=0)
-    mask: str = knob("top", "the VISIBLE part: top, left, centre, random:0.5, a PNG")
+    mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")
 
     data: Any = MISSING
     model: Any = MISSING

@@ -24,6 +24,7 @@ GROWTHS = 3  # at most: to [−20.2, 20.2]
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
 # Side of a tile and points an axis in it: the step halves from 0.06 to 0.0019.
 LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16)))
+FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rough themselves
 DROPPED = 25.0  # nats below an image's peak at which a tile is left out
 ENTRIES = 1 << 22  # of the largest table in memory
 TILES = 1 << 14  # of one image at most
@@ -164,7 +165,7 @@ def _integrate_block(
         sums, bounds = _sum_lattice(source, rows, support, side, per_axis, cuts, report)
         found = sums.moments(side / per_axis)
         beyond = torch.log1p(torch.exp(support.left_out - found["log_p_x"]))
-        beyond += 2 * torch.finfo(source.table.dtype).eps * found["log_p_x"].abs()
+        beyond += 2 * torch.finfo(source.table.dtype).eps * found["log_p_x"].abs() + FLOOR
         # Where what no step can mend is too much already, the step's own part is enough to stop.
         resolved = found["error"] <= tolerance - torch.where(beyond < tolerance, beyond, 0)
         found["error"] += beyond
