@@ -120,8 +120,9 @@ class FiguresDuringTraining(pl.Callback):
         self.every = every
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, where it is this epoch's turn."""
-        if self.every == 0 or (trainer.current_epoch + 1) % self.every:
+        """Draw, where it is this epoch's turn; the last epoch's are drawn at the end of the run."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every or epoch == trainer.max_epochs:
             return
         assert isinstance(pl_module, VAEModule)
         data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
