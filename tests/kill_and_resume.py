@@ -77,13 +77,10 @@ def train(folder: Path, *words: str) -> None:
     build(cfg.task)(cfg, folder)
 
 
-def stop_when(
-    process: subprocess.Popen[str],
-    due: Callable[[], bool],
-    signum: signal.Signals = signal.SIGKILL,
-    patience: float = 120,
+def wait_until(
+    process: subprocess.Popen[str], due: Callable[[], bool], patience: float = 120
 ) -> bool:
-    """Send a signal as soon as ``due`` is true; False where the process ended before."""
+    """Wait for ``due`` to be true; False where the process ended before."""
     end = time.monotonic() + patience
     while not due():
         if process.poll() is not None:
@@ -91,7 +88,18 @@ def stop_when(
         if time.monotonic() > end:
             process.kill()
             raise TimeoutError("what was waited for did not happen")
-        time.sleep(0.002)
+        time.sleep(0.005)
+    return True
+
+
+def stop_when(
+    process: subprocess.Popen[str],
+    due: Callable[[], bool],
+    signum: signal.Signals = signal.SIGKILL,
+) -> bool:
+    """Send a signal as soon as ``due`` is true; False where the process ended before."""
+    if not wait_until(process, due):
+        return False
     process.send_signal(signum)
     return True
 

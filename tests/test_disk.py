@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_and_resume import LAST, new_run, only_run, small_config, start, train
+from kill_and_resume import LAST, new_run, only_run, small_config, start, train, wait_until
 from omegaconf import OmegaConf
 
 from vae_exp import runs
@@ -51,15 +51,15 @@ def one_line(process: "subprocess.Popen[str]") -> str:
 
 
 def has_saved(cwd: Path) -> bool:
-    """Whether a run has saved a checkpoint."""
+    """Whether a run has saved two checkpoints, one of them as the best."""
     run = only_run(cwd)
-    return run is not None and (run / "checkpoints" / "previous.ckpt").exists()
+    names = ("previous.ckpt", "best.ckpt")
+    return run is not None and all((run / "checkpoints" / name).exists() for name in names)
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk: Path) -> None:
     process = start(small_disk, *new_run(*LONG))
-    while not (has_saved(small_disk) and any(small_disk.rglob("best.ckpt"))):
-        assert process.poll() is None
+    assert wait_until(process, lambda: has_saved(small_disk))
     fill(small_disk)
     line = one_line(process)
     run = only_run(small_disk)
@@ -83,8 +83,7 @@ def test_a_full_disk_leaves_metrics_and_pictures_whole_or_absent(small_disk: Pat
 
 def test_a_folder_that_vanishes_is_named_and_not_made_again(tmp_path: Path) -> None:
     process = start(tmp_path, *new_run(*LONG))
-    while not has_saved(tmp_path):
-        assert process.poll() is None
+    assert wait_until(process, lambda: has_saved(tmp_path))
     run = only_run(tmp_path)
     assert run is not None
     run.rename(tmp_path / "moved")
