@@ -41,7 +41,10 @@ def draw(
 
     fig = figures.figure(10.5, 5.0)
     grid = fig.add_gridspec(3, 2, width_ratios=(1, 1.4), height_ratios=(1, 2, 1.2))
-    draw_densities(fig.add_subplot(grid[:, 0]), masked, found, scored)
+    left = grid[:, 0].subgridspec(2, 1, height_ratios=(6, 1))
+    densities = fig.add_subplot(left[0])
+    draw_densities(densities, masked, found, scored)
+    draw_key(fig.add_subplot(left[1]), densities)
     figures.image_rows(
         fig.add_subplot(grid[0, 1]),
         torch.stack([masked.x[0], blank, mean])[None],
@@ -84,8 +87,25 @@ def draw_densities(ax: Axes, masked: Masked, found: Inference, scored: dict[str,
         ax.set_ylabel("$z_2$" if dims == 2 else "second widest axis of full q")
     ax.locator_params(nbins=6)
     ax.tick_params(labelsize=8)
-    ax.set_title("what the visible pixels say of z, KL in nats", fontsize=9)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False, fontsize=7)
+    drawn = "densities" if dims == 1 else "contours hold 50, 80, 95 % of the mass"
+    ax.set_title(f"what the visible pixels say of z\n{drawn}; KL in nats", fontsize=9)
+
+
+def draw_key(ax: Axes, densities: Axes) -> None:
+    """The legend of the densities, in axes of its own: so it keeps clear of the caption."""
+    ax.set_axis_off()
+    handles, labels = densities.get_legend_handles_labels()
+    legend = ax.legend(
+        handles,
+        labels,
+        loc="upper center",
+        ncols=2,
+        columnspacing=1,
+        handlelength=1.2,
+        frameon=False,
+        fontsize=7,
+    )
+    legend.set_in_layout(False)  # or its width would be taken from the densities
 
 
 def draw_contours(ax: Axes, shown: Window, labels: dict[str, str]) -> None:
@@ -103,7 +123,6 @@ def draw_contours(ax: Axes, shown: Window, labels: dict[str, str]) -> None:
         middle = (axis[0] + axis[-1]).item() / 2
         set_limits(middle - half, middle + half)
     ax.set_box_aspect(1)  # and so both axes have the same scale
-    ax.set_anchor("N")
 
 
 def draw_curves(ax: Axes, shown: Window, labels: dict[str, str]) -> None:

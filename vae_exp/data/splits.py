@@ -101,7 +101,7 @@ class Splits:
     @property
     def caption(self) -> str:
         """A short text for figures: what the images are and how they were made binary."""
-        name = {"mnist": "MNIST", "digits": "bundled 8×8 digits brought to 28×28 (not MNIST)"}
+        name = {"mnist": "MNIST", "digits": "bundled 8×8 digits at 28×28 (not MNIST)"}
         return f"{name[self.source]}, {self.binarization.replace('>', ' > ')}"
 
 

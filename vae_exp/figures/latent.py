@@ -119,7 +119,7 @@ def isocontours(
     """Draw the contours of a density that enclose the given probability masses.
 
     log_density [H, W] at (xs[j], ys[i]), up to a constant, on a uniform grid that holds all the
-    mass. The smaller the mass, the thicker its line; `label` gets a legend entry that lists them.
+    mass. The smaller the mass, the thicker its line; `label` gets a legend entry.
     Returns the levels in the order of `masses`, in the unit of `log_density`.
     """
     levels = mass_levels(log_density, masses)
@@ -134,8 +134,7 @@ def isocontours(
         linewidths=list(widths),
         linestyles="solid",
     )
-    shown = ", ".join(f"{100 * mass:g}" for mass in sorted(masses))
-    ax.plot([], [], color=color, label=f"{label} ({shown} %)")
+    ax.plot([], [], color=color, label=label)
     return levels
 
 
