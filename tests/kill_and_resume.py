@@ -32,6 +32,7 @@ from vae_exp.building import build
 SMALL = (
     "data=debug",
     "batch_size=10",
+    "data.block_images=20",
     "data.binarization=dynamic",
     "optimizer=adam_one_cycle",
     "model.encoder.hidden=[32]",
@@ -66,7 +67,11 @@ def _composed(*words: str) -> DictConfig:
 
 def small_config(*words: str) -> DictConfig:
     """The config of a job of a second."""
-    cfg = copy.deepcopy(_composed("epochs=2", "batch_size=40", "~task.analyses.scatter", *words))
+    cfg = copy.deepcopy(
+        _composed(
+            "epochs=2", "batch_size=40", "data.block_images=40", "~task.analyses.scatter", *words
+        )
+    )
     cfg.data.root = str(mnist_folder() or "none")
     return cfg
 

@@ -1,5 +1,7 @@
 """Batches partition the images; an epoch is a function of (seed, epoch) and can be resumed."""
 
+from itertools import chain
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ def numbers(images: Tensor) -> list[int]:
 
 def epoch_of(batches: EpochBatches, epoch: int = 0) -> list[list[int]]:
     batches.set_epoch(epoch)
-    return [numbers(batch) for batch in batches]
+    return [numbers(batch) for batch in chain.from_iterable(batches)]
 
 
 def flat(batches: list[list[int]]) -> list[int]:
@@ -33,6 +35,7 @@ def flat(batches: list[list[int]]) -> list[int]:
 
 counts = st.integers(1, 60)
 batch_sizes = st.integers(1, 25)
+block_sizes = st.integers(1, 40)
 
 
 @given(count=counts, batch_size=batch_sizes)
@@ -55,12 +58,27 @@ def test_batches_of_nothing_and_labels_of_other_images_are_refused():
         batch_data(torch.zeros(3, 2), torch.zeros(2), 1)
 
 
-@given(count=counts, batch_size=batch_sizes, epoch=st.integers(0, 1000), shuffle=st.booleans())
-def test_an_epoch_shows_each_image_once(count: int, batch_size: int, epoch: int, shuffle: bool):
-    batches = EpochBatches(numbered(count), batch_size=batch_size, shuffle=shuffle)
+@given(
+    count=counts,
+    batch_size=batch_sizes,
+    block_images=block_sizes,
+    epoch=st.integers(0, 1000),
+    shuffle=st.booleans(),
+)
+def test_an_epoch_shows_each_image_once(
+    count: int, batch_size: int, block_images: int, epoch: int, shuffle: bool
+):
+    batches = EpochBatches(
+        numbered(count), batch_size=batch_size, block_images=block_images, shuffle=shuffle
+    )
     cut = epoch_of(batches, epoch)
     assert sorted(flat(cut)) == list(range(count))
-    assert len(cut) == len(batches)
+    assert len(cut) == batches.batches
+    blocks = list(batches)
+    assert len(blocks) == len(batches)
+    for block in blocks[:-1]:
+        assert len(block) == 1 or len(block) * batch_size <= block_images
+        assert (len(block) + 1) * batch_size > block_images
     assert [len(batch) for batch in cut[:-1]] == [batch_size] * (len(cut) - 1)
     assert shuffle or flat(cut) == list(range(count))
 
@@ -88,7 +106,7 @@ def test_training_leaves_the_global_random_state_alone():
 def test_images_are_float32_and_a_change_to_a_batch_changes_nothing_else():
     images = numbered(10)
     batches = EpochBatches(images, batch_size=4)
-    for batch in batches:
+    for batch in chain.from_iterable(batches):
         assert batch.dtype == torch.float32
         batch.fill_(7)
     assert flat(epoch_of(batches)) == list(range(10))
@@ -102,7 +120,7 @@ def test_dynamic_draws_are_a_function_of_seed_and_epoch_and_follow_the_intensiti
     def draw(seed: int, epoch: int, batch_size: int = 7) -> Tensor:
         batches = EpochBatches(EVERY_GREY, batch_size=batch_size, seed=seed, redraw=True)
         batches.set_epoch(epoch)
-        return torch.cat(list(batches))
+        return torch.cat([*chain.from_iterable(batches)])
 
     assert torch.equal(draw(0, 1), draw(0, 1, batch_size=40))
     assert not torch.equal(draw(0, 0), draw(0, 1))
@@ -113,13 +131,25 @@ def test_dynamic_draws_are_a_function_of_seed_and_epoch_and_follow_the_intensiti
 
 
 @settings(max_examples=60)
-@given(data=st.data(), count=counts, batch_size=batch_sizes, redraw=st.booleans())
+@given(
+    data=st.data(),
+    count=counts,
+    batch_size=batch_sizes,
+    block_images=block_sizes,
+    redraw=st.booleans(),
+)
 def test_a_loader_resumes_with_the_next_batch_wherever_it_was_saved(
-    data: st.DataObject, count: int, batch_size: int, redraw: bool
+    data: st.DataObject, count: int, batch_size: int, block_images: int, redraw: bool
 ):
     def new() -> EpochBatches:
         images = numbered(count) * (200 if redraw else 1)
-        return EpochBatches(images, batch_size=batch_size, shuffle=True, redraw=redraw)
+        return EpochBatches(
+            images,
+            batch_size=batch_size,
+            block_images=block_images,
+            shuffle=True,
+            redraw=redraw,
+        )
 
     whole = new()
     epochs = [epoch_of(whole, 0), epoch_of(whole, 1)]
@@ -127,12 +157,12 @@ def test_a_loader_resumes_with_the_next_batch_wherever_it_was_saved(
     stopped = new()
     stopped.set_epoch(0)
     iterator = iter(stopped)
-    before = [numbers(next(iterator)) for _ in range(stop)]
+    before = [numbers(batch) for _ in range(stop) for batch in next(iterator)]
     state = stopped.state_dict()
 
     resumed = new()
     resumed.load_state_dict(state)
-    assert before == epochs[0][:stop]
+    assert before == epochs[0][: stop * whole.batches_per_block]
     if stop < len(whole):
         assert before + epoch_of(resumed, 0) == epochs[0]
     assert epoch_of(resumed, 1) == epochs[1]
@@ -150,13 +180,15 @@ def test_the_epoch_may_be_set_after_the_iterator_is_made():
     batches = EpochBatches(numbered(50), batch_size=20, shuffle=True)
     iterator = iter(batches)
     batches.set_epoch(5)
-    late = [numbers(batch) for batch in iterator]
+    late = [numbers(batch) for block in iterator for batch in block]
     assert late == epoch_of(EpochBatches(numbered(50), batch_size=20, shuffle=True), 5)
 
 
 def test_a_place_in_other_batches_is_refused():
     state = EpochBatches(numbered(10), batch_size=3).state_dict()
-    with pytest.raises(UserError, match="saved with 4 batches an epoch and this one has 2"):
+    with pytest.raises(
+        UserError, match="saved with 4 blocks of batches an epoch and this one has 2"
+    ):
         EpochBatches(numbered(10), batch_size=5).load_state_dict(state)
 
 
@@ -175,16 +207,15 @@ def test_the_parts_of_all_processes_make_up_each_batch(
     images = numbered(full * batch_size + tail) * (200 if redraw else 1)
 
     def of(rank: int, size: int) -> list[Tensor]:
-        return list(
-            EpochBatches(
-                images,
-                batch_size=batch_size,
-                shuffle=True,
-                redraw=redraw,
-                rank=rank,
-                world_size=size,
-            )
+        batches = EpochBatches(
+            images,
+            batch_size=batch_size,
+            shuffle=True,
+            redraw=redraw,
+            rank=rank,
+            world_size=size,
         )
+        return [*chain.from_iterable(batches)]
 
     for whole, *parts in zip(
         of(0, 1), *(of(r, world_size) for r in range(world_size)), strict=True

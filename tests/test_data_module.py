@@ -1,5 +1,6 @@
 """Lightning gets the splits, the right epoch's order, and the right batch after a resume."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def small(binarization: str = "dynamic") -> DigitsDataModule:
         test_size=20,
         binarization=binarization,
         batch_size=8,
+        block_images=1,
         seed=3,
     )
 
@@ -37,12 +39,13 @@ class Recorder(pl.LightningModule):
         self.seen: list[tuple[int, bytes]] = []
         self.validated: list[Tensor] = []
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, block: list[Tensor], batch_idx: int) -> Tensor:
+        [batch] = block
         self.seen.append((self.current_epoch, batch.to(torch.uint8).numpy().tobytes()))
         return ((batch @ self.weight - 1) ** 2).mean()
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.validated.append(batch)
+    def validation_step(self, block: list[Tensor], batch_idx: int) -> None:
+        self.validated += block
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1e-3)
@@ -109,7 +112,9 @@ def test_validation_and_test_are_served_whole_in_order_and_always_the_same(
     assert sanity == 16  # Lightning's check before training takes two batches and leaves
     assert (every_time == data.splits.validation.images).all()
     for _ in range(2):
-        assert torch.equal(torch.cat(list(data.test_dataloader())), data.splits.test.images)
+        assert torch.equal(
+            torch.cat(list(chain.from_iterable(data.test_dataloader()))), data.splits.test.images
+        )
 
 
 def test_the_epochs_order_is_the_one_asked_of_the_loader_by_hand(tmp_path: Path):
@@ -119,7 +124,7 @@ def test_the_epochs_order_is_the_one_asked_of_the_loader_by_hand(tmp_path: Path)
     by_hand = []
     for epoch in range(EPOCHS):
         batches.set_epoch(epoch)
-        by_hand += [(epoch, batch.to(torch.uint8).numpy().tobytes()) for batch in batches]
+        by_hand += [(epoch, batch.to(torch.uint8).numpy().tobytes()) for [batch] in batches]
     assert model.seen == by_hand
 
 

@@ -79,7 +79,12 @@ def test_a_signal_between_two_hooks_is_not_lightnings(at: int, saved: int, tmp_p
     module.at = at  # of three steps an epoch
     logger = QuietTensorBoard(tmp_path)
     data = DigitsDataModule(
-        source="digits", train_size=30, validation_size=20, test_size=20, batch_size=10
+        source="digits",
+        train_size=30,
+        validation_size=20,
+        test_size=20,
+        batch_size=10,
+        block_images=10,
     )
     interrupts = Interrupts()
     checkpoints = Checkpoints(tmp_path, logger, interrupts, images={})

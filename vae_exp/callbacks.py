@@ -84,8 +84,10 @@ class EpochProgress(pl.Callback):
             console=self.console,
             expand=True,
         )
-        total = int(trainer.estimated_stepping_batches)
-        self.task = self.bar.add_task("training", total=total, completed=trainer.global_step)
+        assert isinstance(pl_module, VAEModule)
+        self.task = self.bar.add_task(
+            "training", total=pl_module.total_steps, completed=trainer.global_step
+        )
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:

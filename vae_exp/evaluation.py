@@ -63,8 +63,4 @@ def elbo_terms(
             batch_x(images, batch_size), torch.split(noise, batch_size, dim=1), strict=True
         )
     ]
-    return Terms(
-        torch.cat([t.bound for t in batches]),
-        torch.cat([t.log_likelihood for t in batches]),
-        torch.cat([t.kl for t in batches]),
-    )
+    return Terms.joined(batches)

@@ -1,5 +1,6 @@
 """The VAE: four log densities over images x and latents z, and the bound that trains it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,19 @@ class Terms:
     bound: Tensor
     log_likelihood: Tensor
     kl: Tensor
+
+    def detach(self) -> "Terms":
+        """Without the graph that leads to them."""
+        return Terms(self.bound.detach(), self.log_likelihood.detach(), self.kl.detach())
+
+    @classmethod
+    def joined(cls, parts: Sequence["Terms"]) -> "Terms":
+        """Those of several batches as one."""
+        return cls(
+            torch.cat([part.bound for part in parts]),
+            torch.cat([part.log_likelihood for part in parts]),
+            torch.cat([part.kl for part in parts]),
+        )
 
 
 class VAE(nn.Module):

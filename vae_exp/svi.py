@@ -12,6 +12,7 @@ from vae_exp.posteriors import DiagonalGaussian, Posterior
 
 Q = TypeVar("Q", bound=Posterior)
 LogJoint = Callable[[Tensor], Tensor]
+ROWS = 4096  # z at a time: what their logits come to stays in the cache
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,19 @@ def fit(
     parameters = [p.detach().clone().requires_grad_() for p in start.variational_parameters()]
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    at_once = max(1, ROWS // max(1, start.mean[..., 0].numel()))
     trace = []
     for _ in range(steps):
-        q = start.with_parameters(parameters)
-        z = q.sample(antithetic_noise(samples, start.mean, generator))
-        frozen = start.with_parameters([p.detach() for p in parameters])
-        elbo = bounds.elbo(log_joint(z) - frozen.log_density(z))
-        gradients = torch.autograd.grad(-elbo.sum(), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        optimizer.zero_grad()
+        log_weights = []
+        for noise in antithetic_noise(samples, start.mean, generator).split(at_once):
+            z = start.with_parameters(parameters).sample(noise)
+            frozen = start.with_parameters([p.detach() for p in parameters])
+            log_weights.append(log_joint(z) - frozen.log_density(z))
+            (-log_weights[-1].sum() / samples).backward(inputs=parameters)
         optimizer.step()
         schedule.step()
-        trace.append(elbo.detach())
+        trace.append(bounds.elbo(torch.cat(log_weights).detach()))
     return Fit(start.with_parameters([p.detach() for p in parameters]), torch.stack(trace))
 
 

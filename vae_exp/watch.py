@@ -9,26 +9,29 @@ from torch import Tensor, nn
 from vae_exp.errors import UserError
 from vae_exp.model import VAE
 
+Range = tuple[Tensor, Tensor]  # the smallest and the largest
+
 
 class Diverged(UserError):
     """Training came to numbers that are not finite."""
 
 
+Seen = tuple[Tensor, Range, Range]  # the bounds [B] of a step, and where its outputs lie
+
+
 class Watch:
     """Finds the first step whose loss is not finite, and the largest |log_std| and |logit| in it.
 
-    A few scalars are kept where the model is, those of the step before too; only ``check`` waits
-    for the device.
+    What a step came to stays where the model is; only ``check`` waits for the device.
     """
 
     def __init__(self, model: VAE, step: int):
         self._model = model
-        self._start = step
-        self._steps = 0
-        self._finite_steps = torch.zeros((), dtype=torch.int64, device=model.device)
-        self._finite = torch.ones((), dtype=torch.bool, device=model.device)
-        self._largest = self._largest_before = torch.full((2,), math.nan, device=model.device)
-        self._log_std = self._logit = torch.zeros((), device=model.device)
+        self._step = step
+        self._seen: list[Seen] = []
+        self._last_finite: Seen | None = None
+        nothing = torch.full((), math.nan, device=model.device)
+        self._log_std = self._logit = (nothing, nothing)
         self._hooks = [
             model.encoder.register_forward_hook(self._see_q),
             model.decoder.register_forward_hook(self._see_logits),
@@ -41,37 +44,41 @@ class Watch:
 
     def _see_q(self, encoder: nn.Module, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
         if encoder.training:
-            self._log_std = output[1].detach().abs().amax()
+            self._log_std = torch.aminmax(output[1].detach())
 
     def _see_logits(self, decoder: nn.Module, inputs: Any, output: Tensor) -> None:
         if decoder.training:
-            self._logit = output.detach().abs().amax()
+            self._logit = torch.aminmax(output.detach())
 
-    def step(self, total: Tensor) -> None:
-        """Note a step by a running sum of losses, which a bad one spoils for good."""
-        finite, now = total.isfinite(), torch.stack([self._log_std, self._logit])
-        self._largest = torch.where(self._finite, now, self._largest)
-        self._largest_before = torch.where(finite, now, self._largest_before)
-        self._finite_steps += finite
-        self._finite = finite
-        self._steps += 1
+    def step(self, bound: Tensor) -> None:
+        """Note a step by its bounds [B]."""
+        self._seen.append((bound.detach(), self._log_std, self._logit))
 
     def check(self, lr: float) -> None:
         """Raise Diverged where a loss or a weight is not finite; waits for the device."""
-        finite_steps = int(self._finite_steps)
-        if finite_steps < self._steps:
-            step, what = self._start + finite_steps, "the loss is not finite"
+        if not self._seen:
+            return
+        finite = torch.stack([bound.sum() for bound, *_ in self._seen]).isfinite().tolist()
+        bad = finite.index(False) if False in finite else len(finite) - 1
+        before = self._seen[bad - 1] if bad else self._last_finite
+        if not finite[bad]:
+            what = "the loss is not finite"
         elif not torch.stack([p.isfinite().all() for p in self._model.parameters()]).all():
-            step, what = self._start + self._steps - 1, "the weights come out not finite"
+            what, before = "the weights come out not finite", self._seen[bad]
         else:
+            self._step += len(finite)
+            self._last_finite = self._seen[bad]
+            self._seen = []
             return
         raise Diverged(
-            f"training diverged: in step {step} {what}, with {_describe(self._largest)}; "
-            f"the last finite loss had {_describe(self._largest_before)}; "
-            f"lower lr, which was {lr:.3g}"
+            f"training diverged: in step {self._step + bad} {what}, with "
+            f"{_describe(self._seen[bad])}"
+            + (f"; the last finite loss had {_describe(before)}" if before else "")
+            + f"; lower lr, which was {lr:.3g}"
         )
 
 
-def _describe(largest: Tensor) -> str:
-    log_std, logit = largest.tolist()
-    return f"max |log_std| {log_std:.3g} and max |logit| {logit:.3g}"
+def _describe(seen: Seen) -> str:
+    _, log_std, logit = seen
+    largest = [max(abs(end.item()) for end in ends) for ends in (log_std, logit)]
+    return "max |log_std| {:.3g} and max |logit| {:.3g}".format(*largest)

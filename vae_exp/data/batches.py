@@ -28,15 +28,17 @@ def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor
 
 
 class EpochBatches:
-    """The batches [B, D] of one epoch after another, float32 0 or 1, for Lightning or a plain loop.
+    """The batches [B, D] of one epoch after another, float32 0 or 1, in blocks for Lightning.
 
-    In training (`shuffle`) the order is a function of (seed, epoch) alone, and so are the images
-    where `redraw` asks for them to be drawn again from grey ones each epoch. `set_epoch` chooses
-    the epoch; `state_dict` is the place within it, so that a loader which has loaded it goes on
-    with the next batch. Across `world_size` processes each batch is cut in parts, and each image
-    is seen by one of them.
+    A block is a list of consecutive batches with ``block_images`` images or one batch, whichever is
+    more: Lightning's work around a step is then done once a block. In training (`shuffle`) the
+    order is a function of (seed, epoch) alone, and so are the images where `redraw` asks for them
+    to be drawn again from grey ones each epoch. `set_epoch` chooses the epoch; `state_dict` is the
+    place within it, so that a loader which has loaded it goes on with the next block. Across
+    `world_size` processes each batch is cut in parts, and each image is seen by one of them.
 
-    Raises UserError where a process would be left without images.
+    All of it happens where ``images`` are. Raises UserError where a process would be left without
+    images.
     """
 
     def __init__(
@@ -44,13 +46,14 @@ class EpochBatches:
         images: Tensor,  # [N, D] uint8: 0 or 1, or 0..255 where they are drawn again
         *,
         batch_size: int,
+        block_images: int = 1,
         seed: int = 0,
         shuffle: bool = False,
         redraw: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        check_data_settings(batch_size=batch_size, seed=seed)
+        check_data_settings(batch_size=batch_size, block_images=block_images, seed=seed)
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
         smallest = len(images) % batch_size or batch_size
@@ -69,9 +72,11 @@ class EpochBatches:
         self._epoch = 0
         self._position = 0
         self._resume_at = 0
+        self.batches = -(-len(images) // batch_size)
+        self.batches_per_block = max(1, block_images // batch_size)
 
     def __len__(self) -> int:
-        return -(-len(self._images) // self._batch_size)
+        return -(-self.batches // self.batches_per_block)
 
     @property
     def sampler(self) -> "EpochBatches":
@@ -89,35 +94,47 @@ class EpochBatches:
             self._epoch, self._position, self._resume_at = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch under way and how many of its batches were taken, 0 where all were."""
-        return {"epoch": self._epoch, "position": self._position, "batches": len(self)}
+        """The epoch under way and how many of its blocks were taken, 0 where all were."""
+        return {"epoch": self._epoch, "position": self._position, "blocks": len(self)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken; raises UserError where batches differ in number."""
-        if state_dict["batches"] != len(self):
+        """Go on where `state_dict` was taken; raises UserError where blocks differ in number."""
+        if state_dict["blocks"] != len(self):
             raise UserError(
-                f"the run was saved with {state_dict['batches']} batches an epoch and this one "
-                f"has {len(self)}: resume with the same data and batch_size"
+                f"the run was saved with {state_dict['blocks']} blocks of batches an epoch and "
+                f"this one has {len(self)}: resume with the same data and batch_size"
             )
         self._epoch, self._position = state_dict["epoch"], state_dict["position"]
         self._resume_at = self._position
 
-    def __iter__(self) -> Iterator[Tensor]:
-        # A generator: nothing here runs before the first batch is asked for, and Lightning sets
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        # A generator: nothing here runs before the first block is asked for, and Lightning sets
         # the epoch between the two.
         start, self._resume_at = self._resume_at, 0
-        images, order = self._images, None
-        if self._redraw:
-            images = binarize(images, "dynamic", generator(self._seed, "redraw", self._epoch))
-        if self._shuffle:
-            draws = generator(self._seed, "order", self._epoch)
-            order = torch.randperm(len(images), generator=draws)
+        images = self._epoch_images()
         for index in range(start, len(self)):
-            first = index * self._batch_size
-            size = min(self._batch_size, len(images) - first)
-            mine = slice(
-                first + self._rank * size // self._world_size,
-                first + (self._rank + 1) * size // self._world_size,
-            )
+            first = index * self.batches_per_block
+            last = min(first + self.batches_per_block, self.batches)
             self._position = (index + 1) % len(self)
-            yield (images[mine] if order is None else images[order[mine]]).float()
+            yield [images[self._rows(batch)].float() for batch in range(first, last)]
+
+    def _epoch_images(self) -> Tensor:
+        """The images of this epoch in its order: one gather an epoch, so that batches are views."""
+        images, device = self._images, self._images.device
+        if self._redraw:
+            draws = generator(self._seed, "redraw", self._epoch, device=device)
+            images = binarize(images, "dynamic", draws)
+        if self._shuffle:
+            draws = generator(self._seed, "order", self._epoch, device=device)
+            order = torch.randperm(len(images), generator=draws, device=device)
+            images = images.index_select(0, order)
+        return images
+
+    def _rows(self, batch: int) -> slice:
+        """Where a batch lies, or this process's part of it."""
+        first = batch * self._batch_size
+        size = min(self._batch_size, len(self._images) - first)
+        return slice(
+            first + self._rank * size // self._world_size,
+            first + (self._rank + 1) * size // self._world_size,
+        )

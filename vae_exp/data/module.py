@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+from torch import Tensor
 
 from vae_exp.data.batches import EpochBatches
 from vae_exp.data.settings import check_data_settings
@@ -14,7 +15,9 @@ class DigitsDataModule(pl.LightningDataModule):
 
     The settings are those of `load_splits`. Training is cut among the processes of a distributed
     run; validation and test are whole in each, so that their means need no weighting.
-    Raises UserError where a setting is out of range, before any file is touched.
+    Batches come in blocks of about `block_images`, which is how often a signal is heard, the bar
+    moves and a checkpoint may be written. Raises UserError where a setting is out of range, before
+    any file is touched.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class DigitsDataModule(pl.LightningDataModule):
         test_size: int = 10_000,
         binarization: str = "threshold",
         batch_size: int = 200,
+        block_images: int = 2_000,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -39,6 +43,7 @@ class DigitsDataModule(pl.LightningDataModule):
             test_size=test_size,
             binarization=binarization,
             batch_size=batch_size,
+            block_images=block_images,
             seed=seed,
         )
         self.source = source
@@ -49,6 +54,7 @@ class DigitsDataModule(pl.LightningDataModule):
         self.test_size = test_size
         self.binarization = binarization
         self.batch_size = batch_size
+        self.block_images = block_images
         self.seed = seed
         self._splits: Splits | None = None
 
@@ -77,8 +83,9 @@ class DigitsDataModule(pl.LightningDataModule):
         """Shuffled anew each epoch; drawn anew too where the binarisation is dynamic."""
         train, redraw = self.splits.train, self.binarization == "dynamic"
         return EpochBatches(
-            train.pixels if redraw else train.binary,
+            self._where_training_is(train.pixels if redraw else train.binary),
             batch_size=self.batch_size,
+            block_images=self.block_images,
             seed=self.seed,
             shuffle=True,
             redraw=redraw,
@@ -95,4 +102,12 @@ class DigitsDataModule(pl.LightningDataModule):
         return self._in_order(self.splits.test)
 
     def _in_order(self, split: Split) -> EpochBatches:
-        return EpochBatches(split.binary, batch_size=self.batch_size)
+        return EpochBatches(
+            self._where_training_is(split.binary),
+            batch_size=self.batch_size,
+            block_images=self.block_images,
+        )
+
+    def _where_training_is(self, images: Tensor) -> Tensor:
+        """The images on the Trainer's device, so that no batch has to be brought there."""
+        return images.to(self.trainer.strategy.root_device) if self.trainer else images

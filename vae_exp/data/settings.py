@@ -18,6 +18,7 @@ def check_data_settings(
     test_size: object = 1,
     binarization: object = "threshold",
     batch_size: object = 1,
+    block_images: object = 1,
     seed: object = 0,
 ) -> None:
     """Refuse a setting of the wrong type or range.
@@ -31,6 +32,7 @@ def check_data_settings(
     _check_integer("data.validation_size", validation_size, at_least=1)
     _check_integer("data.test_size", test_size, at_least=1)
     _check_integer("batch_size", batch_size, at_least=1)
+    _check_integer("data.block_images", block_images, at_least=1)
     _check_integer("seed", seed, at_least=0)
 
 

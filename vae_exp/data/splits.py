@@ -39,7 +39,8 @@ def binarize(images: Tensor, mode: str, generator: torch.Generator | None = None
         raise ValueError(f"mode must be threshold, stochastic or dynamic, got {mode!r}")
     binary = torch.empty_like(images)
     for block, out in zip(torch.split(images, _BLOCK), torch.split(binary, _BLOCK), strict=True):
-        out.copy_(torch.rand(block.shape, generator=generator) < block / 255)
+        noise = torch.rand(block.shape, generator=generator, device=block.device)
+        out.copy_(noise < block / 255)
     return binary
 
 
