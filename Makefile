@@ -1,15 +1,18 @@
-# make run [ARGS="data=debug epochs=2"], make test, make lint, make install
+# make run [ARGS="data=debug epochs=2"], make test, make lint, make bench, make install
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 PYTEST_ARGS ?= -n 2
 
-.PHONY: run test lint format install clean
+.PHONY: run test lint bench format install clean
 run: install
 	$(BIN)/python -m vae_exp $(ARGS)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: install
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

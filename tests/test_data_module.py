@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import Block, DigitsDataModule
 from vae_exp.errors import UserError
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "data"
@@ -39,13 +39,13 @@ class Recorder(pl.LightningModule):
         self.seen: list[tuple[int, bytes]] = []
         self.validated: list[Tensor] = []
 
-    def training_step(self, block: list[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, block: Block, batch_idx: int) -> Tensor:
         [batch] = block
         self.seen.append((self.current_epoch, batch.to(torch.uint8).numpy().tobytes()))
         return ((batch @ self.weight - 1) ** 2).mean()
 
-    def validation_step(self, block: list[Tensor], batch_idx: int) -> None:
-        self.validated += block
+    def validation_step(self, block: Block, batch_idx: int) -> None:
+        self.validated += list(block)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1e-3)

@@ -1,5 +1,6 @@
 """Training: what the LightningModule logs and does is what the model says by itself."""
 
+import shutil
 from itertools import chain
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from vae_exp import evaluation
+from vae_exp import bounds, evaluation
 from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
@@ -16,7 +17,7 @@ from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupts
 from vae_exp.model import VAE
 from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO, IWAE
+from vae_exp.objectives import ELBO, IWAE, Compiled
 from vae_exp.optimizers import Adam, AdamOneCycle
 from vae_exp.training import Hardware, VAEModule
 
@@ -113,6 +114,24 @@ def test_training_raises_the_bound(tmp_path: Path) -> None:
 def test_every_objective_trains(objective: ELBO | IWAE, tmp_path: Path) -> None:
     trainer = fit(VAEModule(small_model(), objective, Adam(1e-3), seed=0), digits(), tmp_path)
     assert torch.isfinite(trainer.callback_metrics["val/elbo"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_objective_is_the_plain_one() -> None:
+    x, objective = digits().splits.train.images, ELBO()
+    compiled = Compiled(objective)
+    for size in (30, 10):
+        models = small_model(), small_model()
+        noise = torch.randn(objective.samples, size, 2)
+        plain, fast = (
+            run(model, x[:size], noise)
+            for run, model in zip((objective, compiled), models, strict=True)
+        )
+        torch.testing.assert_close(fast.bound, plain.bound, rtol=1e-5, atol=1e-3)
+        for terms in (plain, fast):
+            bounds.loss(terms.bound).backward()
+        for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_noise_is_a_function_of_seed_and_step() -> None:

@@ -45,3 +45,21 @@ class IWAE:
         with torch.no_grad():
             log_likelihood, kl = log_p_x_given_z.mean(0), q.kl_to_prior()
         return Terms(bounds.iwae(log_p_x_given_z - kl_q_p), log_likelihood, kl)
+
+
+class Compiled:
+    """Another objective through torch.compile; on a GPU each step is then one CUDA graph.
+
+    The number of images in a batch is fixed, so a last batch that is smaller is compiled too. A
+    graph overwrites its results at its next run: what is returned is a copy.
+    """
+
+    def __init__(self, objective: ELBO | IWAE):
+        self.samples = objective.samples
+        self._compiled = torch.compile(objective, mode="reduce-overhead", dynamic=False)
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
+        """x [B, D], noise [S, B, Z] -> terms [B]."""
+        torch.compiler.cudagraph_mark_step_begin()
+        terms = self._compiled(model, x, noise)
+        return Terms(terms.bound.clone(), terms.log_likelihood.clone(), terms.kl.clone())

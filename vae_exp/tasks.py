@@ -26,6 +26,7 @@ from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
+from vae_exp.objectives import Compiled
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
 from vae_exp.training import Hardware, VAEModule
@@ -187,11 +188,14 @@ class Train:
             model: VAE = build(cfg.model)
         if start:
             runs.load_weights(model, start.path)
-        module = VAEModule(model, build(cfg.objective), build(cfg.optimizer), cfg.seed)
+        hardware: Hardware = build(cfg.trainer)
+        objective = build(cfg.objective)
+        if hardware.compile:
+            objective = Compiled(objective)
+        module = VAEModule(model, objective, build(cfg.optimizer), cfg.seed)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every:
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
-        hardware: Hardware = build(cfg.trainer)
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
         return module

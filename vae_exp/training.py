@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp import bounds
 from vae_exp.checkpoint_io import AtomicIO
-from vae_exp.data import DigitsDataModule, EpochBatches
+from vae_exp.data import Block, DigitsDataModule, EpochBatches
 from vae_exp.errors import UserError
 from vae_exp.model import VAE, Terms
 from vae_exp.networks import check_positive
@@ -85,16 +85,19 @@ class VAEModule(pl.LightningModule):
         """Leave the model as it was."""
         self.watch.close()
 
-    def training_step(self, block: list[Tensor], block_idx: int) -> None:
+    def training_step(self, block: Block, block_idx: int) -> None:
         """A step for each batch [B, D]; the last of an epoch logs train/elbo over all of them."""
-        self.train_meter.add(Terms.joined([self.step(x) for x in block]))
+        first = self.global_step
+        noises = [self.noise(n, "train", step) for step, n in enumerate(block.sizes, first)]
+        steps = [self.step(x, noise) for x, noise in zip(block, noises, strict=True)]
+        self.train_meter.add(Terms.joined(steps))
         if self.trainer.is_last_batch:
             self.publish("train", {"elbo": self.train_meter.means()["elbo"]}, self.global_step - 1)
 
-    def step(self, x: Tensor) -> Terms:
+    def step(self, x: Tensor, noise: Tensor) -> Terms:
         """One step up the bound of a batch [B, D]: its terms [B] before the step."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        terms = self.objective(self.model, x, self.noise(len(x), "train", self.global_step))
+        terms = self.objective(self.model, x, noise)
         self.watch.step(terms.bound)
         optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(bounds.loss(terms.bound))
@@ -103,7 +106,7 @@ class VAEModule(pl.LightningModule):
             schedule.step()  # type: ignore[union-attr]
         return terms.detach()
 
-    def validation_step(self, block: list[Tensor], block_idx: int) -> None:
+    def validation_step(self, block: Block, block_idx: int) -> None:
         """Add the bounds of a block; the noise is the same in every epoch."""
         loader: EpochBatches = self.trainer.val_dataloaders  # type: ignore[assignment]
         for index, x in enumerate(block, start=block_idx * loader.batches_per_block):
@@ -161,12 +164,15 @@ class VAEModule(pl.LightningModule):
 class Hardware:
     """What a run trains on, as Lightning names it."""
 
-    def __init__(self, accelerator: str = "cpu", devices: int = 1):
+    def __init__(self, accelerator: str = "cpu", devices: int = 1, compile: bool = False):
         if accelerator not in ("cpu", "gpu", "auto"):
             raise UserError(f"trainer.accelerator must be cpu, gpu or auto, got {accelerator!r}")
         check_positive("trainer.devices", devices)
+        if accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError("trainer.accelerator=gpu needs a GPU that torch can use: trainer=cpu")
         self.accelerator = accelerator
         self.devices = devices
+        self.compile = compile
 
     def trainer(
         self, epochs: int, folder: Path, logger: TensorBoardLogger, callbacks: list[pl.Callback]

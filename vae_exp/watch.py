@@ -22,7 +22,8 @@ Seen = tuple[Tensor, Range, Range]  # the bounds [B] of a step, and where its ou
 class Watch:
     """Finds the first step whose loss is not finite, and the largest |log_std| and |logit| in it.
 
-    What a step came to stays where the model is; only ``check`` waits for the device.
+    In a compiled step they are not seen. What a step came to stays where the model is; only
+    ``check`` waits for the device.
     """
 
     def __init__(self, model: VAE, step: int):
@@ -43,11 +44,11 @@ class Watch:
             hook.remove()
 
     def _see_q(self, encoder: nn.Module, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        if encoder.training:
+        if encoder.training and not torch.compiler.is_compiling():
             self._log_std = torch.aminmax(output[1].detach())
 
     def _see_logits(self, decoder: nn.Module, inputs: Any, output: Tensor) -> None:
-        if decoder.training:
+        if decoder.training and not torch.compiler.is_compiling():
             self._logit = torch.aminmax(output.detach())
 
     def step(self, bound: Tensor) -> None:

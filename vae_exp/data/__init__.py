@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_exp.data.batches import EpochBatches, batch_data, batch_x
+    from vae_exp.data.batches import Block, EpochBatches, batch_data, batch_x
     from vae_exp.data.module import DigitsDataModule
     from vae_exp.data.settings import check_data_settings
     from vae_exp.data.splits import Split, Splits, binarize, load_binarized_mnist, load_splits
 
 __all__ = [
+    "Block",
     "DigitsDataModule",
     "EpochBatches",
     "Split",
@@ -29,6 +30,7 @@ __all__ = [
 
 _HOME = {
     "DigitsDataModule": "module",
+    "Block": "batches",
     "EpochBatches": "batches",
     "Split": "splits",
     "Splits": "splits",

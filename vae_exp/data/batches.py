@@ -1,6 +1,6 @@
 """Batches cut from tensors in memory: views in order, and epochs whose order can be resumed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,11 +27,22 @@ def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor
     return list(zip(batch_x(x, batch_size), batch_x(y, batch_size), strict=True))
 
 
-class EpochBatches:
-    """The batches [B, D] of one epoch after another, float32 0 or 1, in blocks for Lightning.
+class Block:
+    """Some consecutive batches [B, D], float32 0 or 1, each made when its turn comes."""
 
-    A block is a list of consecutive batches with ``block_images`` images or one batch, whichever is
-    more: Lightning's work around a step is then done once a block. In training (`shuffle`) the
+    def __init__(self, views: Sequence[Tensor]):
+        self._views = views  # [B, D] uint8
+        self.sizes = [len(view) for view in views]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (view.float() for view in self._views)
+
+
+class EpochBatches:
+    """The batches [B, D] of one epoch after another, in blocks for Lightning.
+
+    A block has as many whole batches as fit in ``block_images`` images, or one: Lightning's work
+    around a step is then done once a block. In training (`shuffle`) the
     order is a function of (seed, epoch) alone, and so are the images where `redraw` asks for them
     to be drawn again from grey ones each epoch. `set_epoch` chooses the epoch; `state_dict` is the
     place within it, so that a loader which has loaded it goes on with the next block. Across
@@ -107,7 +118,7 @@ class EpochBatches:
         self._epoch, self._position = state_dict["epoch"], state_dict["position"]
         self._resume_at = self._position
 
-    def __iter__(self) -> Iterator[list[Tensor]]:
+    def __iter__(self) -> Iterator[Block]:
         # A generator: nothing here runs before the first block is asked for, and Lightning sets
         # the epoch between the two.
         start, self._resume_at = self._resume_at, 0
@@ -116,7 +127,7 @@ class EpochBatches:
             first = index * self.batches_per_block
             last = min(first + self.batches_per_block, self.batches)
             self._position = (index + 1) % len(self)
-            yield [images[self._rows(batch)].float() for batch in range(first, last)]
+            yield Block([images[self._rows(batch)] for batch in range(first, last)])
 
     def _epoch_images(self) -> Tensor:
         """The images of this epoch in its order: one gather an epoch, so that batches are views."""

@@ -1,0 +1,127 @@
+"""`python -m benchmarks`: measure, print ratios of what ran in turns, keep them as JSON."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import growth, job, peers, training
+from benchmarks.machine import describe, processor
+from benchmarks.paired import Contest, alternate, table
+from benchmarks.products import LIMIT, TrainingProducts
+from vae_exp.atomic import write_atomically
+from vae_exp.data import DigitsDataModule
+from vae_exp.figures import png
+from vae_exp.training import Hardware
+
+PARTS = ("training", "job", "growth", "gpu")
+DEFAULT = ("training", "job")
+
+
+class Report:
+    """Tables for the terminal, and the same for the JSON file."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.results: dict[str, Any] = {}
+
+    def add(
+        self,
+        title: str,
+        contests: list[Contest],
+        limit: str,
+        rounds: int,
+        targets: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Run a comparison, and tell it."""
+        timings = alternate(contests, limit, rounds, title)
+        self.console.print(table(title, timings, targets))
+        self.results[title] = {name: timing.as_dict() for name, timing in timings.items()}
+
+
+def loaded(batch_size: int) -> DigitsDataModule:
+    """The default data."""
+    data = DigitsDataModule(batch_size=batch_size)
+    data.setup()
+    return data
+
+
+def measure_training(report: Report, rounds: int) -> None:
+    """A training epoch by everyone, at two batch sizes."""
+    for batch, target in ((200, 1.25), (100, 1.6)):
+        data = loaded(batch)
+        images = data.splits.train.images
+        contests: list[Contest] = [
+            TrainingProducts(len(images), batch),
+            training.OurTrainer(data),
+            training.plain_fused(images, batch),
+            training.plain_loader(images, batch),
+            training.DefaultLightning(images, batch),
+        ]
+        if batch == 200:
+            contests += [make(images, batch) for make in peers.installed().values()]
+        title = f"an epoch of {len(images):,} images, batch {batch}"
+        report.add(title, contests, LIMIT, rounds, {training.STEPS: target})
+
+
+def measure_job(report: Report, rounds: int) -> None:
+    """What is not training."""
+    starts: list[Contest] = [job.imports, job.first_step, job.help_screen]
+    report.add("starting", starts, job.IMPORTS, min(rounds, 5), {job.FIRST_STEP: 1.3})
+    data = loaded(200)
+    report.add("evaluation", [job.Evaluation(data)], LIMIT, rounds, {job.ELBO: 1.5})
+    report.add("inference", [job.Inference(data)], LIMIT, rounds, {job.SVI: 1.5})
+
+
+def measure_growth(report: Report, folder: Path) -> None:
+    """How cost grows, as numbers and as a picture."""
+    report.results["growth"] = found = growth.measure_all()
+    picture = folder / "growth.png"
+    write_atomically(picture, png(growth.draw(found, processor())))
+    report.console.print(str(picture), soft_wrap=True)
+
+
+def measure_gpu(report: Report, rounds: int) -> None:
+    """Ours on a GPU, beside Lightning's default there."""
+    data = loaded(200)
+    images = data.splits.train.images
+    contests: list[Contest] = [
+        training.DefaultLightning(images, 200, accelerator="gpu"),
+        training.OurTrainer(data, hardware=Hardware("gpu")),
+        training.plain_fused(images, 200, device="cuda"),
+    ]
+    report.add("an epoch on a GPU, batch 200", contests, training.LIGHTNING, rounds)
+
+
+def main() -> None:
+    """The parts that are named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
+    parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))
+    args = parser.parse_args()
+    for part in args.parts:
+        if part not in PARTS:
+            parser.error(f"a part is one of {', '.join(PARTS)}, got {part}")
+    report = Report()
+    for part in args.parts or DEFAULT:
+        if part == "training":
+            measure_training(report, args.rounds)
+        elif part == "job":
+            measure_job(report, args.rounds)
+        elif part == "growth":
+            measure_growth(report, args.folder)
+        else:
+            measure_gpu(report, args.rounds)
+    text = json.dumps({"machine": describe(), "results": report.results}, indent=2)
+    path = args.folder / "results.json"
+    write_atomically(path, (text + "\n").encode())
+    report.console.print(str(path), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
