@@ -199,7 +199,7 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
         what = "a finished run" if asked == "run" else "finished runs"
         raise UserError(f"task={task} needs {what}: {example}")
     nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
-    read = {"seed", *_interpolated(nodes)} | ({asked, "data.root"} if asked else set())
+    read = {"seed", *interpolated(nodes)} | ({asked, "data.root"} if asked else set())
     for override in overrides:
         key = override.key_or_group
         if key in read or re.split(r"[./]", key)[0] in {"task", "hydra"}:
@@ -221,7 +221,7 @@ def _asks_for(task: DictConfig) -> str | None:
     """The knob that names what a task looks at; None where it trains."""
     if task.get("_target_") == TRAIN:
         return None
-    return "runs" if "runs" in _interpolated([task]) else "run"
+    return "runs" if "runs" in interpolated([task]) else "run"
 
 
 def _tasks_that_read(knob: str) -> list[str]:
@@ -229,11 +229,11 @@ def _tasks_that_read(knob: str) -> list[str]:
     return [
         name
         for name, node in nodes.items()
-        if isinstance(node, DictConfig) and knob in {*_interpolated([node]), _asks_for(node)}
+        if isinstance(node, DictConfig) and knob in {*interpolated([node]), _asks_for(node)}
     ]
 
 
-def _interpolated(nodes: Iterable[DictConfig]) -> set[str]:
+def interpolated(nodes: Iterable[DictConfig]) -> set[str]:
     """The knobs that some nodes read as `${knob}`."""
     text = " ".join(OmegaConf.to_yaml(node, resolve=False) for node in nodes)
     inside = " ".join(re.findall(r"\$\{[^{}]*\}", text))

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from vae_exp import checkpointing, evaluation, folders, runs
+from vae_exp import board, checkpointing, evaluation, folders, runs
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
-from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard, add_figure
+from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.errors import UserError
@@ -138,6 +138,8 @@ class Train:
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
+        else:
+            board.start(logger.experiment, board.settings(cfg, folder), cfg)
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
@@ -156,16 +158,14 @@ class Train:
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
-        logger.experiment.add_scalar(
-            "test/elbo", metrics["test"]["elbo"]["mean"], module.global_step
-        )
+        board.end(logger.experiment, metrics, module.global_step)
+        board.project(folder, module.model, data.splits.test)
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
                 with console.status(analysis.name):
                     findings = analysis(module.model, data.splits, cfg.seed)
                 keep(findings, analysis.name, cfg.seed, folder)
-                for name, figure in findings.figures.items():
-                    add_figure(logger, name, figure, self.epochs)
+                board.add_figures(logger.experiment, findings.figures, self.epochs)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
