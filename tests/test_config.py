@@ -78,7 +78,7 @@ def test_seed_zero_is_a_seed() -> None:
 def test_the_groups_read_the_knobs() -> None:
     cfg = accepted("latent_dim=7", "epochs=3", "batch_size=11", "lr=0.5", "seed=13")
     for knob in ("latent_dim", "epochs", "batch_size", "lr", "seed"):
-        names = config.interpolated([cfg[group] for group in knobs.GROUPS])
+        names = config._interpolated([cfg[group] for group in knobs.GROUPS])
         assert knob in names or knob == "seed"
     assert cfg.model.encoder.latent_dim == 7
     assert cfg.data.batch_size == 11

@@ -39,8 +39,7 @@ TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x)
 
 def settings(cfg: DictConfig, folder: Path) -> dict[str, Setting]:
     """What tells a run from others: the knobs that it reads, its choices, the keys it overrides."""
-    groups = [cfg[name] for name in (*CHOICES, "trainer") if name in cfg]
-    read = {"seed", "epochs", *config.interpolated(groups)}
+    read = config.training_knobs(cfg)
     found = {knob: plain(cfg[knob]) for knob in KNOBS if knob in read}
     chosen = _read(folder / folders.HYDRA).get("hydra", {}).get("runtime", {}).get("choices", {})
     found |= {name: chosen[name] for name in CHOICES if chosen.get(name)}

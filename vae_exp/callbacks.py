@@ -38,6 +38,8 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def sizes(self) -> dict[str, int]:
         """The length of each event file in bytes, with all that was logged on the disk."""
+        if is_helper():
+            return {}
         self.save()
         sizes = {}
         for path in self.folder.glob(EVENTS):

@@ -131,6 +131,7 @@ class Train:
 
     def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
         console = Console()
+        hardware: Hardware = build(cfg.trainer)
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
         data = images(cfg, start)
@@ -138,12 +139,15 @@ class Train:
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
-        else:
+        elif not folders.is_helper():
             board.start(logger.experiment, board.settings(cfg, folder), cfg)
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
-        module = self._fit(cfg, data, logger, checkpoints, start)
+        with hardware.together(folder, data):
+            module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+        if folders.is_helper():
+            return checkpoints.best
 
         metrics = {
             "run": {
@@ -175,6 +179,7 @@ class Train:
     def _fit(
         self,
         cfg: DictConfig,
+        hardware: Hardware,
         data: DigitsDataModule,
         logger: QuietTensorBoard,
         checkpoints: Checkpoints,
@@ -187,11 +192,10 @@ class Train:
             model: VAE = build(cfg.model)
         if start:
             runs.load_weights(model, start.path)
-        module = VAEModule(model, build(cfg.objective), build(cfg.optimizer), cfg.seed)
+        module = hardware.module(model, build(cfg.objective), build(cfg.optimizer), cfg.seed)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
-        if self.figures_every:
+        if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
-        hardware: Hardware = build(cfg.trainer)
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
         return module
@@ -223,7 +227,11 @@ def describe_images(splits: Splits) -> dict[str, Any]:
 
 def hush_lightning() -> None:
     """Leave the terminal to the progress of training: Lightning's tips are not for the user."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.accelerators.cuda",
+        "lightning_fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):
         warnings.filterwarnings("ignore", module="pytorch_lightning", category=category)

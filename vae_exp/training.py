@@ -1,17 +1,20 @@
 """The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp import bounds
 from vae_exp.checkpoint_io import AtomicIO
+from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
 from vae_exp.model import VAE, Terms
 from vae_exp.networks import check_positive
@@ -148,12 +151,25 @@ class VAEModule(pl.LightningModule):
 class Hardware:
     """What a run trains on, as Lightning names it."""
 
+    module: type[VAEModule] = VAEModule
+    several = False  # devices
+
     def __init__(self, accelerator: str = "cpu", devices: int = 1):
         if accelerator not in ("cpu", "gpu", "auto"):
             raise UserError(f"trainer.accelerator must be cpu, gpu or auto, got {accelerator!r}")
         check_positive("trainer.devices", devices)
+        if devices > 1 and not self.several:
+            raise UserError(f"trainer.devices above 1 needs trainer=ddp, got {devices}")
         self.accelerator = accelerator
         self.devices = devices
+
+    def strategy(self) -> str | Strategy:
+        """How the devices work together."""
+        return "auto"
+
+    def together(self, folder: Path, data: DigitsDataModule) -> AbstractContextManager[None]:
+        """While entered, all processes of a run are at work."""
+        return nullcontext()
 
     def trainer(
         self, epochs: int, folder: Path, logger: TensorBoardLogger, callbacks: list[pl.Callback]
@@ -162,6 +178,7 @@ class Hardware:
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
+            strategy=self.strategy(),
             max_epochs=epochs,
             default_root_dir=folder,
             logger=logger,

@@ -102,6 +102,12 @@ class EpochBatches:
         self._epoch, self._position = state_dict["epoch"], state_dict["position"]
         self._resume_at = self._position
 
+    def share(self, index: int) -> tuple[int, slice]:
+        """How many images batch `index` holds over all processes, and which of them are ours."""
+        size = min(self._batch_size, len(self._images) - index * self._batch_size)
+        first, last = (rank * size // self._world_size for rank in (self._rank, self._rank + 1))
+        return size, slice(first, last)
+
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: nothing here runs before the first batch is asked for, and Lightning sets
         # the epoch between the two.
@@ -113,11 +119,7 @@ class EpochBatches:
             draws = generator(self._seed, "order", self._epoch)
             order = torch.randperm(len(images), generator=draws)
         for index in range(start, len(self)):
-            first = index * self._batch_size
-            size = min(self._batch_size, len(images) - first)
-            mine = slice(
-                first + self._rank * size // self._world_size,
-                first + (self._rank + 1) * size // self._world_size,
-            )
+            first, (_, rows) = index * self._batch_size, self.share(index)
+            mine = slice(first + rows.start, first + rows.stop)
             self._position = (index + 1) % len(self)
             yield (images[mine] if order is None else images[order[mine]]).float()
