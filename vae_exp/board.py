@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -25,10 +24,10 @@ from vae_exp import config, folders
 from vae_exp.analysis.scatter import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
-from vae_exp.knobs import KNOBS
+from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.model import VAE
 
-Setting = bool | float | str
+Setting = bool | int | float | str
 
 CHOICES = ("data", "model", "objective", "optimizer", "experiment")
 PROJECTED = 2_000  # images: more make TensorBoard's pages slow
@@ -38,36 +37,28 @@ TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x)
 
 
 def settings(cfg: DictConfig, folder: Path) -> dict[str, Setting]:
-    """What tells a run from others: the knobs that it reads, its choices, the keys it overrides."""
+    """What can tell a run from another: knobs, choices, and what the chosen groups hold."""
     read = config.training_knobs(cfg)
-    found = {knob: plain(cfg[knob]) for knob in KNOBS if knob in read}
-    chosen = _read(folder / folders.HYDRA).get("hydra", {}).get("runtime", {}).get("choices", {})
-    found |= {name: chosen[name] for name in CHOICES if chosen.get(name)}
-    for key in _overridden(folder):
-        if key.partition(".")[0] in CHOICES and key != "data.root":
-            found[key] = plain(OmegaConf.select(cfg, key))
-    return found
+    found = {knob: cfg[knob] for knob in KNOBS if knob in read}
+    path = folder / folders.HYDRA
+    if path.is_file():
+        chosen = OmegaConf.load(path).hydra.runtime.choices
+        found |= {group: chosen[group] for group in CHOICES if chosen.get(group)}
+    for group in GROUPS:
+        if group != "task":
+            found.update(_leaves(OmegaConf.to_container(cfg[group], resolve=False), group))
+    found.pop("data.root", None)
+    return {key: v if isinstance(v, Setting) else str(v) for key, v in found.items()}
 
 
-def _overridden(folder: Path) -> Iterator[str]:
-    """The dotted keys that a run's command gave values to."""
-    words = _read(folder / folders.STARTED) or []
-    for override in config.parse(words):
-        if "." in override.key_or_group and not override.is_delete():
-            yield override.key_or_group
-
-
-def _read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text()) if path.is_file() else {}
-
-
-def plain(value: Any) -> Setting:
-    """A value as TensorBoard can hold it: a number, or text."""
-    if isinstance(value, bool | int | float | str):
-        return value
-    if OmegaConf.is_config(value):
-        value = OmegaConf.to_container(value, resolve=True)
-    return str(value)
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The dotted keys of what a group holds, but for classes and what follows from other keys."""
+    if isinstance(node, dict):
+        for name, below in node.items():
+            if name != "_target_":
+                yield from _leaves(below, f"{key}.{name}")
+    elif not str(node).startswith("${"):
+        yield key, node
 
 
 def start(writer: SummaryWriter, settings: Mapping[str, Setting], cfg: DictConfig) -> None:
@@ -132,8 +123,8 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
     """Write what the projector shows: the latent means of a split's first images, with pictures."""
     images, labels = split.binary[:limit], split.labels[:limit]
     means = encoder_means(model, images)
-    if means.shape[1] == 1:  # the projector draws no line
-        means = torch.cat([means, torch.zeros_like(means)], 1)
+    # The projector's space has three dimensions; it draws nothing where there are fewer.
+    means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
     files = folder / PROJECTOR
     write_atomically(files / "means.tsv", _tsv(means.tolist()))
     digits = [[digit, index] for index, digit in enumerate(labels.tolist())]
