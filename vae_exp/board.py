@@ -30,7 +30,8 @@ from vae_exp.model import VAE
 Setting = bool | int | float | str
 
 CHOICES = ("data", "model", "objective", "optimizer", "experiment")
-PROJECTED = 2_000  # images: more make TensorBoard's pages slow
+PROJECTED = 1_000  # images: more hide each other
+INK = 180
 PROJECTOR = "projector"
 PROJECTOR_CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks for
 TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x) ‖ p(z))"}
@@ -141,13 +142,19 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
 
 
 def sprite(images: Tensor) -> bytes:
-    """Images [N, 784] of 0 and 1, row by row in the smallest square that holds them, as a PNG."""
+    """Images [N, 784] of 0 and 1, row by row in the smallest square that holds them, as a PNG.
+
+    Ink is grey, which the projector tints; what is not ink is transparent, so that images that lie
+    over each other can all be seen.
+    """
     side = math.ceil(math.sqrt(len(images)))
     square = torch.zeros(side * side, 28, 28, dtype=torch.uint8)
     square[: len(images)] = images.reshape(-1, 28, 28)
     pixels = square.reshape(side, side, 28, 28).permute(0, 2, 1, 3).reshape(side * 28, side * 28)
+    picture = Image.fromarray(pixels.numpy()).convert("P")
+    picture.putpalette([INK] * 6)
     png = io.BytesIO()
-    Image.fromarray((255 * pixels).numpy()).save(png, "png", optimize=True)
+    picture.save(png, "png", bits=1, transparency=0, optimize=True)
     return png.getvalue()
 
 

@@ -29,7 +29,13 @@ from vae_exp.folders import is_helper
 from vae_exp.training import BoundMeter, Hardware, VAEModule
 from vae_exp.watch import Diverged
 
-GRACE = 20.0  # seconds for a process to end by itself once another one has
+GRACE = 20.0  # seconds for this process to notice by itself that another has ended
+PATIENCE = 5.0  # seconds for another to end where this one has failed
+CRASHED = 1  # the exit code of an exception that nobody expected
+
+
+class Lost(UserError):
+    """A process that shared a run has ended before the run was trained."""
 
 
 class SharedMeter(BoundMeter):
@@ -124,17 +130,28 @@ class Processes(Hardware):
         """DDP, in which each process counts the images that it saw in buffers of its own."""
         return DDPStrategy(cluster_environment=LightningEnvironment(), broadcast_buffers=False)
 
+    def check(self, data: DigitsDataModule) -> None:
+        """Raise UserError where a batch cannot be cut for so many processes."""
+        EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
+
     @contextlib.contextmanager
-    def together(self, folder: Path, data: DigitsDataModule) -> Iterator[None]:
-        """With the other processes at work; raises UserError where one of them fails."""
+    def together(self, folder: Path) -> Iterator[None]:
+        """With the other processes at work; raises Lost where one of them ends too early."""
         if is_helper():
             with _left_at_the_end():
                 yield
             return
-        # What would be refused in each of them.
-        EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
-        with _environment(self.devices), _helpers(folder, self.devices), _left_at_the_end():
-            yield
+        with (
+            _environment(self.devices),
+            _helpers(folder, self.devices) as helpers,
+            _left_at_the_end(),
+        ):
+            try:
+                yield
+            except RuntimeError as error:  # also what a process is told where another has gone
+                for helper in helpers:
+                    helper.blame(error)
+                raise
 
 
 class Helper:
@@ -154,18 +171,24 @@ class Helper:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def blame(self, error: BaseException) -> None:
-        """Raise UserError where this process has failed, which the others notice first."""
+        """Raise Lost where this process was killed or refused to go on; tell where it crashed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            if self.process.wait(GRACE):
-                raise UserError(self.failure()) from error
+            code = self.process.wait(PATIENCE)
+            if code == CRASHED:
+                print(f"{self.name}:", self.told(), sep="\n", file=sys.stderr)
+            elif code:
+                raise Lost(self.failure()) from error
 
     def failure(self) -> str:
         """How it ended, in words."""
         code = self.process.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed ({code})"
+        return f"{self.name} {how}" + "".join(f": {line}" for line in self.told().splitlines()[-1:])
+
+    def told(self) -> str:
+        """What it wrote to stderr."""
         self.errors.seek(0)
-        last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
-        return f"{self.name} {how}" + "".join(f": {line}" for line in last)
+        return self.errors.read().decode(errors="replace").strip()
 
     def close(self) -> None:
         """Wait for it where it has come to its end, else kill it."""
@@ -194,17 +217,12 @@ def _left_at_the_end() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _helpers(folder: Path, processes: int) -> Iterator[None]:
+def _helpers(folder: Path, processes: int) -> Iterator[list[Helper]]:
     helpers: list[Helper] = []
     try:
         for rank in range(1, processes):
             helpers.append(Helper(folder, rank, processes))
-        yield
-    except RuntimeError as error:
-        print("DEBUG", type(error).__mro__, error)
-        for helper in helpers:
-            helper.blame(error)
-        raise
+        yield helpers
     finally:
         for helper in helpers:
             helper.close()

@@ -25,7 +25,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_the_first() -> None:
-    sys.stdin.read()
+    os.read(0, 1)  # its stdin is a pipe that nobody writes to
     os._exit(1)
 
 

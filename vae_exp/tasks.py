@@ -20,6 +20,7 @@ from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.distributed import Lost
 from vae_exp.errors import UserError
 from vae_exp.figures import png
 from vae_exp.interrupts import Interrupted, Interrupts
@@ -121,7 +122,7 @@ class Train:
                 return self._run(cfg, folder, interrupts)
             except Interrupted as stop:
                 raise Interrupted(stop.signum, folder) from None
-            except Diverged as error:
+            except (Diverged, Lost) as error:
                 raise UserError(f"{error}; {checkpointing.kept(folder)}") from error
             except OSError as error:
                 raise UserError(
@@ -135,16 +136,15 @@ class Train:
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
         data = images(cfg, start)
+        hardware.check(data)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
-        elif not folders.is_helper():
-            board.start(logger.experiment, board.settings(cfg, folder), cfg)
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
-        with hardware.together(folder, data):
+        with hardware.together(folder):
             module = self._fit(cfg, hardware, data, logger, checkpoints, start)
         if folders.is_helper():
             return checkpoints.best
@@ -197,6 +197,8 @@ class Train:
         if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
+        if start is None and not folders.is_helper():
+            board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
         return module
 

@@ -167,7 +167,10 @@ class Hardware:
         """How the devices work together."""
         return "auto"
 
-    def together(self, folder: Path, data: DigitsDataModule) -> AbstractContextManager[None]:
+    def check(self, data: DigitsDataModule) -> None:
+        """Raise UserError where the devices cannot share the batches."""
+
+    def together(self, folder: Path) -> AbstractContextManager[None]:
         """While entered, all processes of a run are at work."""
         return nullcontext()
 
