@@ -116,13 +116,13 @@ def only_run(cwd: Path) -> Path | None:
 
 
 def logged(folder: Path) -> dict[str, list[tuple[int, float | bytes]]]:
-    """Every number and picture in the event files, as (step, value) in the order of writing."""
+    """All that the event files hold, as (step, value) in the order of writing."""
     found: dict[str, list[tuple[int, float | bytes]]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                what = value.simple_value if value.HasField("simple_value") else value.image
-                content = what if isinstance(what, float) else what.encoded_image_string
+                number = value.simple_value if value.HasField("simple_value") else None
+                content = value.SerializeToString() if number is None else number
                 found.setdefault(value.tag, []).append((event.step, content))
     return found
 
@@ -161,9 +161,10 @@ def differences(run: Path, reference: Path) -> list[str]:
     del one["run"]["wall_seconds"], other["run"]["wall_seconds"]
     if one != other:
         found.append("metrics.json")
-    for picture in sorted((reference / "figures").iterdir()):
-        if (run / "figures" / picture.name).read_bytes() != picture.read_bytes():
-            found.append(f"figures/{picture.name}")
+    for pattern in ("figures/*", "projector*/*", "projector*.*"):
+        for path in sorted(reference.glob(pattern)):
+            if (run / path.relative_to(reference)).read_bytes() != path.read_bytes():
+                found.append(str(path.relative_to(reference)))
     leftovers = [path.name for path in run.rglob("*.tmp")]
     return found + leftovers
 

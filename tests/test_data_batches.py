@@ -77,9 +77,9 @@ def test_an_epoch_shows_each_image_once(
     blocks = list(batches)
     assert len(blocks) == len(batches)
     for block in blocks[:-1]:
-        assert len(block.sizes) == 1 or len(block.sizes) * batch_size <= block_images
-        assert (len(block.sizes) + 1) * batch_size > block_images
-        assert block.sizes == [len(batch) for batch in block]
+        assert len(block.shares) == 1 or len(block.shares) * batch_size <= block_images
+        assert (len(block.shares) + 1) * batch_size > block_images
+        assert [share.batch for share in block.shares] == [len(batch) for batch in block]
     assert [len(batch) for batch in cut[:-1]] == [batch_size] * (len(cut) - 1)
     assert shuffle or flat(cut) == list(range(count))
 

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vae_exp import board
 from vae_exp.analysis.base import Analysis
 from vae_exp.data import DigitsDataModule
 from vae_exp.folders import EVENTS, is_helper
@@ -37,6 +38,8 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def sizes(self) -> dict[str, int]:
         """The length of each event file in bytes, with all that was logged on the disk."""
+        if is_helper():
+            return {}
         self.save()
         sizes = {}
         for path in self.folder.glob(EVENTS):
@@ -131,10 +134,4 @@ class FiguresDuringTraining(pl.Callback):
         for analysis in self.analyses.values():
             if analysis.unsuited(pl_module.model) is None:
                 findings = analysis(pl_module.model, data.splits, pl_module.seed)
-                for name, figure in findings.figures.items():
-                    add_figure(trainer.logger, name, figure, trainer.current_epoch + 1)
-
-
-def add_figure(logger: Any, name: str, figure: Any, step: int) -> None:
-    """Show a figure in TensorBoard."""
-    logger.experiment.add_figure(f"figures/{name}", figure, step, close=False)
+                board.add_figures(trainer.logger.experiment, findings.figures, epoch)  # type: ignore

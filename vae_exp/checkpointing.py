@@ -66,7 +66,9 @@ class Checkpoints(Checkpoint):
         """Save where it is time to, but not in the last step, which its epoch's end follows."""
         if trainer.is_last_batch:
             return
-        if self.interrupts.pending or time.monotonic() - self._saved >= self.seconds:
+        due = bool(self.interrupts.pending) or time.monotonic() - self._saved >= self.seconds
+        # Saving takes all processes, whose clocks differ: the first decides.
+        if trainer.strategy.reduce_boolean_decision(due and trainer.is_global_zero, all=False):
             self._save(trainer, best=False)
             self.interrupts.check()
 

@@ -35,6 +35,7 @@ from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TRAIN = "vae_exp.tasks.Train"
+SHARED = "vae_exp.distributed.Processes"
 REFUSALS = (
     HydraException,
     ValueError,
@@ -123,6 +124,11 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
     _check_reads(cfg, overrides)
 
 
+def training_knobs(cfg: DictConfig) -> set[str]:
+    """The knobs that tell what a training run does."""
+    return {"seed", "epochs", *_interpolated([cfg[name] for name in GROUPS if name != "task"])}
+
+
 def trains(cfg: DictConfig) -> bool:
     """Whether the task trains a model; every other task looks at a finished run."""
     return bool(cfg.task.get("_target_") == TRAIN)
@@ -141,6 +147,7 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
 
     cfg: composed from what is fixed. Raises UserError where the overrides make no job.
     """
+    _refuse_shared(cfg)
     sweeper = resolved(cfg, "hydra.sweeper") or {}
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
         return [[override for override in overrides if not override.is_sweep_override()]]
@@ -156,7 +163,19 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
             raise UserError(str(error)) from error
     if not batch:
         raise UserError("the sweep has no job: " + " ".join(str(o.input_line) for o in swept))
-    return [[*own, *parse(words)] for words in batch]
+    found = [[*own, *parse(words)] for words in batch]
+    for job in found:
+        if {override.key_or_group for override in job} & {"trainer", "experiment"}:
+            _refuse_shared(composed(job))
+    return found
+
+
+def _refuse_shared(cfg: DictConfig) -> None:
+    if cfg.trainer.get("_target_") == SHARED:
+        raise UserError(
+            f"trainer={cfg.hydra.runtime.choices.trainer} shares one run among all devices: start "
+            "its runs one by one, without -m; a sweep shares its jobs by hydra/launcher"
+        )
 
 
 def _initialized() -> AbstractContextManager[Any]:

@@ -13,6 +13,7 @@ ROOTS = ("outputs", "multirun")
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
 CONFIG = Path(".hydra", "config.yaml")
+HYDRA = Path(".hydra", "hydra.yaml")
 STARTED = Path(".hydra", "overrides.yaml")  # written after the config: where it is, that is whole
 LOCK = Path(".hydra", "lock")
 METRICS_LOCK = Path(".hydra", "metrics.lock")

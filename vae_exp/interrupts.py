@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from vae_exp.folders import is_helper
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -70,6 +72,8 @@ class Interrupts:
             raise Interrupted(self.pending)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if is_helper():  # the process that started this one decides
+            return
         if self.pending is None:
             self.pending = signum
             if not self.deferred:

@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from vae_exp import checkpointing, evaluation, folders, runs
+from vae_exp import board, checkpointing, evaluation, folders, runs
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
-from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard, add_figure
+from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.distributed import Lost
 from vae_exp.errors import UserError
 from vae_exp.figures import png
 from vae_exp.interrupts import Interrupted, Interrupts
@@ -122,7 +123,7 @@ class Train:
                 return self._run(cfg, folder, interrupts)
             except Interrupted as stop:
                 raise Interrupted(stop.signum, folder) from None
-            except Diverged as error:
+            except (Diverged, Lost) as error:
                 raise UserError(f"{error}; {checkpointing.kept(folder)}") from error
             except OSError as error:
                 raise UserError(
@@ -132,9 +133,11 @@ class Train:
 
     def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
         console = Console()
+        hardware: Hardware = build(cfg.trainer)
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
         data = images(cfg, start)
+        hardware.check(data)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
@@ -142,7 +145,10 @@ class Train:
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
-        module = self._fit(cfg, data, logger, checkpoints, start)
+        with hardware.together(folder):
+            module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+        if folders.is_helper():
+            return checkpoints.best
 
         metrics = {
             "run": {
@@ -157,16 +163,14 @@ class Train:
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
-        logger.experiment.add_scalar(
-            "test/elbo", metrics["test"]["elbo"]["mean"], module.global_step
-        )
+        board.end(logger.experiment, metrics, module.global_step)
+        board.project(folder, module.model, data.splits.test)
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
                 with console.status(analysis.name):
                     findings = analysis(module.model, data.splits, cfg.seed)
                 keep(findings, analysis.name, cfg.seed, folder)
-                for name, figure in findings.figures.items():
-                    add_figure(logger, name, figure, self.epochs)
+                board.add_figures(logger.experiment, findings.figures, self.epochs)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
@@ -176,6 +180,7 @@ class Train:
     def _fit(
         self,
         cfg: DictConfig,
+        hardware: Hardware,
         data: DigitsDataModule,
         logger: QuietTensorBoard,
         checkpoints: Checkpoints,
@@ -188,15 +193,16 @@ class Train:
             model: VAE = build(cfg.model)
         if start:
             runs.load_weights(model, start.path)
-        hardware: Hardware = build(cfg.trainer)
         objective = build(cfg.objective)
         if hardware.compile:
             objective = Compiled(objective)
-        module = VAEModule(model, objective, build(cfg.optimizer), cfg.seed)
+        module = hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
-        if self.figures_every:
+        if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
+        if start is None and not folders.is_helper():
+            board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
         return module
 
@@ -227,7 +233,11 @@ def describe_images(splits: Splits) -> dict[str, Any]:
 
 def hush_lightning() -> None:
     """Leave the terminal to the progress of training: Lightning's tips are not for the user."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.accelerators.cuda",
+        "lightning_fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):
         warnings.filterwarnings("ignore", module="pytorch_lightning", category=category)

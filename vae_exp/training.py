@@ -1,18 +1,20 @@
 """The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp import bounds
 from vae_exp.checkpoint_io import AtomicIO
-from vae_exp.data import Block, DigitsDataModule, EpochBatches
+from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError
 from vae_exp.model import VAE, Terms
 from vae_exp.networks import check_positive
@@ -88,23 +90,30 @@ class VAEModule(pl.LightningModule):
     def training_step(self, block: Block, block_idx: int) -> None:
         """A step for each batch [B, D]; the last of an epoch logs train/elbo over all of them."""
         first = self.global_step
-        noises = [self.noise(n, "train", step) for step, n in enumerate(block.sizes, first)]
-        steps = [self.step(x, noise) for x, noise in zip(block, noises, strict=True)]
+        noises = [
+            self.noise(share.batch, "train", step)[:, share.rows]
+            for step, share in enumerate(block.shares, first)
+        ]
+        steps = [self.step(*each) for each in zip(block, noises, block.shares, strict=True)]
         self.train_meter.add(Terms.joined(steps))
         if self.trainer.is_last_batch:
             self.publish("train", {"elbo": self.train_meter.means()["elbo"]}, self.global_step - 1)
 
-    def step(self, x: Tensor, noise: Tensor) -> Terms:
+    def step(self, x: Tensor, noise: Tensor, share: Share) -> Terms:
         """One step up the bound of a batch [B, D]: its terms [B] before the step."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         terms = self.objective(self.model, x, noise)
         self.watch.step(terms.bound)
         optimizer.zero_grad()  # type: ignore[union-attr]
-        self.manual_backward(bounds.loss(terms.bound))
+        self.manual_backward(self.loss(terms.bound, share))
         optimizer.step()  # type: ignore[union-attr]
         if schedule is not None:
             schedule.step()  # type: ignore[union-attr]
         return terms.detach()
+
+    def loss(self, bound: Tensor, share: Share) -> Tensor:
+        """What a step lowers."""
+        return bounds.loss(bound)
 
     def validation_step(self, block: Block, block_idx: int) -> None:
         """Add the bounds of a block; the noise is the same in every epoch."""
@@ -164,15 +173,31 @@ class VAEModule(pl.LightningModule):
 class Hardware:
     """What a run trains on, as Lightning names it."""
 
+    module: type[VAEModule] = VAEModule
+    several = False  # devices
+
     def __init__(self, accelerator: str = "cpu", devices: int = 1, compile: bool = False):
         if accelerator not in ("cpu", "gpu", "auto"):
             raise UserError(f"trainer.accelerator must be cpu, gpu or auto, got {accelerator!r}")
         check_positive("trainer.devices", devices)
+        if devices > 1 and not self.several:
+            raise UserError(f"trainer.devices above 1 needs trainer=ddp, got {devices}")
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError("trainer.accelerator=gpu needs a GPU that torch can use: trainer=cpu")
         self.accelerator = accelerator
         self.devices = devices
         self.compile = compile
+
+    def strategy(self) -> str | Strategy:
+        """How the devices work together."""
+        return "auto"
+
+    def check(self, data: DigitsDataModule) -> None:
+        """Raise UserError where the devices cannot share the batches."""
+
+    def together(self, folder: Path) -> AbstractContextManager[None]:
+        """While entered, all processes of a run are at work."""
+        return nullcontext()
 
     def trainer(
         self, epochs: int, folder: Path, logger: TensorBoardLogger, callbacks: list[pl.Callback]
@@ -181,6 +206,7 @@ class Hardware:
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
+            strategy=self.strategy(),
             max_epochs=epochs,
             default_root_dir=folder,
             logger=logger,

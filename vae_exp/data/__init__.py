@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_exp.data.batches import Block, EpochBatches, batch_data, batch_x
+    from vae_exp.data.batches import Block, EpochBatches, Share, batch_data, batch_x
     from vae_exp.data.module import DigitsDataModule
     from vae_exp.data.settings import check_data_settings
     from vae_exp.data.splits import Split, Splits, binarize, load_binarized_mnist, load_splits
@@ -18,6 +18,7 @@ __all__ = [
     "Block",
     "DigitsDataModule",
     "EpochBatches",
+    "Share",
     "Split",
     "Splits",
     "batch_data",
@@ -32,6 +33,7 @@ _HOME = {
     "DigitsDataModule": "module",
     "Block": "batches",
     "EpochBatches": "batches",
+    "Share": "batches",
     "Split": "splits",
     "Splits": "splits",
     "batch_data": "batches",

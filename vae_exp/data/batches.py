@@ -1,6 +1,7 @@
 """Batches cut from tensors in memory: views in order, and epochs whose order can be resumed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,12 +28,20 @@ def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor
     return list(zip(batch_x(x, batch_size), batch_x(y, batch_size), strict=True))
 
 
+@dataclass(frozen=True)
+class Share:
+    """A process's part of a batch: the ``rows`` of ``batch`` images that it sees."""
+
+    batch: int
+    rows: slice
+
+
 class Block:
     """Some consecutive batches [B, D], float32 0 or 1, each made when its turn comes."""
 
-    def __init__(self, views: Sequence[Tensor]):
+    def __init__(self, views: Sequence[Tensor], shares: Sequence[Share]):
         self._views = views  # [B, D] uint8
-        self.sizes = [len(view) for view in views]
+        self.shares = shares
 
     def __iter__(self) -> Iterator[Tensor]:
         return (view.float() for view in self._views)
@@ -42,9 +51,9 @@ class EpochBatches:
     """The batches [B, D] of one epoch after another, in blocks for Lightning.
 
     A block has as many whole batches as fit in ``block_images`` images, or one: Lightning's work
-    around a step is then done once a block. In training (`shuffle`) the
-    order is a function of (seed, epoch) alone, and so are the images where `redraw` asks for them
-    to be drawn again from grey ones each epoch. `set_epoch` chooses the epoch; `state_dict` is the
+    around a step is then done once a block. In training (`shuffle`) the order is a function of
+    (seed, epoch) alone, and so are the images where `redraw` asks for them to be drawn again from
+    grey ones each epoch. `set_epoch` chooses the epoch; `state_dict` is the
     place within it, so that a loader which has loaded it goes on with the next block. Across
     `world_size` processes each batch is cut in parts, and each image is seen by one of them.
 
@@ -127,7 +136,12 @@ class EpochBatches:
             first = index * self.batches_per_block
             last = min(first + self.batches_per_block, self.batches)
             self._position = (index + 1) % len(self)
-            yield Block([images[self._rows(batch)] for batch in range(first, last)])
+            shares = [self._share(batch) for batch in range(first, last)]
+            views = [
+                images[batch * self._batch_size :][share.rows]
+                for batch, share in enumerate(shares, first)
+            ]
+            yield Block(views, shares)
 
     def _epoch_images(self) -> Tensor:
         """The images of this epoch in its order: one gather an epoch, so that batches are views."""
@@ -141,11 +155,7 @@ class EpochBatches:
             images = images.index_select(0, order)
         return images
 
-    def _rows(self, batch: int) -> slice:
-        """Where a batch lies, or this process's part of it."""
-        first = batch * self._batch_size
-        size = min(self._batch_size, len(self._images) - first)
-        return slice(
-            first + self._rank * size // self._world_size,
-            first + (self._rank + 1) * size // self._world_size,
-        )
+    def _share(self, batch: int) -> Share:
+        size = min(self._batch_size, len(self._images) - batch * self._batch_size)
+        first, last = (rank * size // self._world_size for rank in (self._rank, self._rank + 1))
+        return Share(size, slice(first, last))

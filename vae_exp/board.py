@@ -1,0 +1,163 @@
+"""What TensorBoard shows of a run beside its curves: settings, texts, figures and the projector.
+
+A run's settings are in its own event file and name no columns: TensorBoard takes the columns of its
+HPARAMS tab from the first run that names some, and would hide what only other runs have.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf import text_format
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.projector import ProjectorConfig
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from vae_exp import config, folders
+from vae_exp.analysis.scatter import encoder_means
+from vae_exp.atomic import write_atomically
+from vae_exp.data import Split
+from vae_exp.knobs import GROUPS, KNOBS
+from vae_exp.model import VAE
+
+Setting = bool | int | float | str
+
+CHOICES = ("data", "model", "objective", "optimizer", "experiment")
+PROJECTED = 1_000  # images: more hide each other
+INK = 180
+PROJECTOR = "projector"
+PROJECTOR_CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks for
+TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x) ‖ p(z))"}
+
+
+def settings(cfg: DictConfig, folder: Path) -> dict[str, Setting]:
+    """What can tell a run from another: knobs, choices, and what the chosen groups hold."""
+    read = config.training_knobs(cfg)
+    found = {knob: cfg[knob] for knob in KNOBS if knob in read}
+    path = folder / folders.HYDRA
+    if path.is_file():
+        chosen = OmegaConf.load(path).hydra.runtime.choices
+        found |= {group: chosen[group] for group in CHOICES if chosen.get(group)}
+    for group in GROUPS:
+        if group != "task":
+            found.update(_leaves(OmegaConf.to_container(cfg[group], resolve=False), group))
+    found.pop("data.root", None)
+    return {key: v if isinstance(v, Setting) else str(v) for key, v in found.items()}
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The dotted keys of what a group holds, but for classes and what follows from other keys."""
+    if isinstance(node, dict):
+        for name, below in node.items():
+            if name != "_target_":
+                yield from _leaves(below, f"{key}.{name}")
+    elif not str(node).startswith("${"):
+        yield key, node
+
+
+def start(writer: SummaryWriter, settings: Mapping[str, Setting], cfg: DictConfig) -> None:
+    """A run's row in the HPARAMS tab, and its config as text."""
+    info = plugin_data_pb2.SessionStartInfo()
+    for name, value in settings.items():
+        kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else None
+        setattr(info.hparams[name], f"{kind or 'number'}_value", value)
+    _add(writer, metadata.SESSION_START_INFO_TAG, session_start_info=info)
+    shown = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    writer.add_text("config", f"```yaml\n{OmegaConf.to_yaml(shown)}```", 0)
+
+
+def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:
+    """A run's test numbers as scalars, which become columns, and as text; and that it is done."""
+    for name in TERMS:
+        writer.add_scalar(f"test/{name}", metrics["test"][name]["mean"], step)
+    writer.add_text("summary", summary(metrics), step)
+    done = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS)
+    _add(writer, metadata.SESSION_END_INFO_TAG, session_end_info=done)
+
+
+def _add(writer: SummaryWriter, tag: str, **content: Any) -> None:
+    data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
+    value = Summary.Value(
+        tag=tag,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    writer._get_file_writer().add_summary(Summary(value=[value]))
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """A run's numbers as a table in Markdown."""
+    data, model, run = metrics["data"], metrics["model"], metrics["run"]
+    rows = [
+        f"| {label} | {metrics['test'][name]['mean']:.2f} | {metrics['test'][name]['stderr']:.2f} |"
+        for name, label in TERMS.items()
+    ]
+    return "\n".join(
+        [
+            f"Test set: {data['images']:,} images of {data['name']} ({data['origin']}), "
+            f"binarised by {data['binarization']}.",
+            *([f"\n**{data['notice']}**"] if data.get("notice") else []),
+            "\n| nats per image | mean | ± standard error |\n|---|---:|---:|",
+            *rows,
+            f"\nBest validation ELBO: {metrics['validation']['best_elbo']:.2f}",
+            f"\nLatent dimension {model['latent_dim']}, {model['parameters']:,} parameters, "
+            f"{run['epochs']} epochs, seed {run['seed']}; code {run['git']}, torch {run['torch']}.",
+        ]
+    )
+
+
+def add_figures(writer: SummaryWriter, figures: Mapping[str, Any], step: int) -> None:
+    """Show figures; the same name at several steps makes a slider."""
+    for name, figure in figures.items():
+        writer.add_figure(f"figures/{name}", figure, step, close=False)
+
+
+@torch.no_grad()
+def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> None:
+    """Write what the projector shows: the latent means of a split's first images, with pictures."""
+    images, labels = split.binary[:limit], split.labels[:limit]
+    means = encoder_means(model, images)
+    # The projector's space has three dimensions; it draws nothing where there are fewer.
+    means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
+    files = folder / PROJECTOR
+    write_atomically(files / "means.tsv", _tsv(means.tolist()))
+    digits = [[digit, index] for index, digit in enumerate(labels.tolist())]
+    write_atomically(files / "labels.tsv", _tsv([["digit", "image"], *digits]))
+    write_atomically(files / "sprite.png", sprite(images))
+    described = ProjectorConfig()
+    embedding = described.embeddings.add()
+    embedding.tensor_name = f"means of q(z|x), {len(images):,} {split.name} images"
+    embedding.tensor_path = f"{PROJECTOR}/means.tsv"
+    embedding.metadata_path = f"{PROJECTOR}/labels.tsv"
+    embedding.sprite.image_path = f"{PROJECTOR}/sprite.png"
+    embedding.sprite.single_image_dim.extend([28, 28])
+    write_atomically(folder / PROJECTOR_CONFIG, text_format.MessageToString(described).encode())
+
+
+def sprite(images: Tensor) -> bytes:
+    """Images [N, 784] of 0 and 1, row by row in the smallest square that holds them, as a PNG.
+
+    Ink is grey, which the projector tints; what is not ink is transparent, so that images that lie
+    over each other can all be seen.
+    """
+    side = math.ceil(math.sqrt(len(images)))
+    square = torch.zeros(side * side, 28, 28, dtype=torch.uint8)
+    square[: len(images)] = images.reshape(-1, 28, 28)
+    pixels = square.reshape(side, side, 28, 28).permute(0, 2, 1, 3).reshape(side * 28, side * 28)
+    picture = Image.fromarray(pixels.numpy()).convert("P")
+    picture.putpalette([INK] * 6)
+    png = io.BytesIO()
+    picture.save(png, "png", bits=1, transparency=0, optimize=True)
+    return png.getvalue()
+
+
+def _tsv(rows: Iterable[Iterable[Any]]) -> bytes:
+    words = ("\t".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in row) for row in rows)
+    return ("\n".join(words) + "\n").encode()

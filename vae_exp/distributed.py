@@ -1,0 +1,236 @@
+"""One run on several devices: DDP in processes that share each batch and end together.
+
+The process that a person started is the first; it starts the others, which read the run's own
+config (``vae_exp.helper``). Lightning's own launcher would run the command again instead: then
+``resume=latest`` no longer means the same run, and Hydra makes folders.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+import torch.distributed
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch import Tensor
+
+from vae_exp.data import DigitsDataModule, EpochBatches, Share
+from vae_exp.errors import UserError
+from vae_exp.folders import is_helper
+from vae_exp.training import BoundMeter, Hardware, VAEModule
+from vae_exp.watch import Diverged
+
+GRACE = 20.0  # seconds for this process to notice by itself that another has ended
+PATIENCE = 5.0  # seconds for another to end where this one has failed
+CRASHED = 1  # the exit code of an exception that nobody expected
+
+
+class Lost(UserError):
+    """A process that shared a run has ended before the run was trained."""
+
+
+class SharedMeter(BoundMeter):
+    """Sums over the images that all processes saw."""
+
+    def total(self) -> Tensor:
+        """The sums of all processes."""
+        total = self.sums.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def means(self) -> dict[str, Tensor]:
+        """The means over the images of all processes, and a fresh start."""
+        self.sums = self.total()
+        return super().means()
+
+
+class SharedModule(VAEModule):
+    """One process's part in training: its own rows of each batch and of the batch's noise.
+
+    The gradients that DDP averages are then those of one process with the whole batch.
+    """
+
+    train_meter: SharedMeter
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.train_meter = SharedMeter()
+
+    def on_train_start(self) -> None:
+        """Keep what a checkpoint says of the images seen so far in one process only."""
+        super().on_train_start()
+        if self.global_rank:
+            self.train_meter.sums.zero_()
+
+    def loss(self, bound: Tensor, share: Share) -> Tensor:
+        """The loss of this process's rows, weighed by how many of the batch's they are."""
+        return super().loss(bound, share) * (len(bound) * self.trainer.world_size / share.batch)
+
+    def check_finite(self) -> None:
+        """Raise Diverged in every process where one has reason to."""
+        reason = None
+        try:
+            super().check_finite()
+        except Diverged as error:
+            reason = str(error)
+        reasons: list[str | None] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(reasons, reason)
+        for told in reasons:
+            if told is not None:
+                raise Diverged(told)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the sums of all processes; called in each of them."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["state_dict"]["train_meter.sums"] = self.train_meter.total()
+
+
+class Processes(Hardware):
+    """Several devices of this machine, a process each."""
+
+    module = SharedModule
+    several = True
+
+    def __init__(self, accelerator: str = "auto", devices: int = 2):
+        super().__init__(accelerator, devices)
+        if accelerator == "auto":
+            self.accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+        if self.accelerator == "gpu" and torch.cuda.device_count() < devices:
+            raise UserError(
+                f"trainer.devices must be at most {torch.cuda.device_count()}, the GPUs of this "
+                f"machine, got {devices}; trainer.accelerator=cpu takes any number"
+            )
+
+    def strategy(self) -> Strategy:
+        """DDP, in which each process counts the images that it saw in buffers of its own."""
+        return DDPStrategy(cluster_environment=LightningEnvironment(), broadcast_buffers=False)
+
+    def check(self, data: DigitsDataModule) -> None:
+        """Raise UserError where a batch cannot be cut for so many processes."""
+        EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
+
+    @contextlib.contextmanager
+    def together(self, folder: Path) -> Iterator[None]:
+        """With the other processes at work; raises Lost where one of them ends too early."""
+        if is_helper():
+            with _left_at_the_end():
+                yield
+            return
+        with (
+            _environment(self.devices),
+            _helpers(folder, self.devices) as helpers,
+            _left_at_the_end(),
+        ):
+            try:
+                yield
+            except RuntimeError as error:  # also what a process is told where another has gone
+                for helper in helpers:
+                    helper.blame(error)
+                raise
+
+
+class Helper:
+    """One of the other processes; it writes no files, so it may be killed at any time."""
+
+    def __init__(self, folder: Path, rank: int, processes: int):
+        self.name = f"process {rank + 1} of {processes}"
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vae_exp.helper", str(folder)],
+            env={**os.environ, "LOCAL_RANK": str(rank)},
+            stdin=subprocess.PIPE,  # never written to: its end tells that this process has ended
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+        )
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def blame(self, error: BaseException) -> None:
+        """Raise Lost where this process was killed or refused to go on; tell where it crashed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(PATIENCE)
+            if code == CRASHED:
+                print(f"{self.name}:", self.told(), sep="\n", file=sys.stderr)
+            elif code:
+                raise Lost(self.failure()) from error
+
+    def failure(self) -> str:
+        """How it ended, in words."""
+        code = self.process.returncode
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed ({code})"
+        return f"{self.name} {how}" + "".join(f": {line}" for line in self.told().splitlines()[-1:])
+
+    def told(self) -> str:
+        """What it wrote to stderr."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Wait for it where it has come to its end, else kill it."""
+        self._over.set()
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+    def _watch(self) -> None:
+        """End this process where another has failed and this one waits for it for ever."""
+        if self.process.wait() and not self._over.wait(GRACE):
+            os.write(2, f"error: {self.failure()}\n".encode())
+            os._exit(1)
+
+
+@contextlib.contextmanager
+def _left_at_the_end() -> Iterator[None]:
+    """Leave the group of processes, which also tells the others where this one has failed."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _helpers(folder: Path, processes: int) -> Iterator[list[Helper]]:
+    helpers: list[Helper] = []
+    try:
+        for rank in range(1, processes):
+            helpers.append(Helper(folder, rank, processes))
+        yield helpers
+    finally:
+        for helper in helpers:
+            helper.close()
+
+
+@contextlib.contextmanager
+def _environment(processes: int) -> Iterator[None]:
+    """The variables by which processes find each other; Lightning then starts none itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ours = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": "0",
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

@@ -1,0 +1,33 @@
+"""A process that shares the work of a run with the one that started it: it writes no files."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from vae_exp.errors import UserError
+from vae_exp.interrupts import Interrupted
+
+
+def main(folder: Path) -> int:
+    """Take part in a run until it is trained, or until the process that started this one ends."""
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    from vae_exp.tasks import resume
+
+    try:
+        resume(folder)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        return stop.exit_code
+    return 0
+
+
+def _end_with_the_first() -> None:
+    os.read(0, 1)  # its stdin is a pipe that nobody writes to
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
