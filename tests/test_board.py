@@ -125,10 +125,10 @@ def test_figures_have_a_step_for_each_epoch_that_was_asked_for(run: Path) -> Non
 def test_config_and_summary_can_be_read(run: Path) -> None:
     events = EventAccumulator(str(run))
     events.Reload()
-    [config] = events.Tensors("config/text_summary")
+    [config] = events.Tensors("config")
     [text] = config.tensor_proto.string_val
     assert text.decode() == f"```yaml\n{(run / folders.CONFIG).read_text()}```"
-    [summary] = events.Tensors("summary/text_summary")
+    [summary] = events.Tensors("summary")
     [text] = summary.tensor_proto.string_val
     elbo = json.loads((run / "metrics.json").read_text())["test"]["elbo"]
     assert f"| ELBO | {elbo['mean']:.2f} | {elbo['stderr']:.2f} |" in text.decode()
@@ -192,6 +192,6 @@ def test_a_run_killed_at_its_end_shows_everything_once(run: Path, tmp_path: Path
     assert differences(killed, run) == []
     events = EventAccumulator(str(killed))
     events.Reload()
-    assert len(events.Tensors("summary/text_summary")) == 1
+    assert len(events.Tensors("summary")) == 1
     for tag in (metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG):
         assert len(events.Tensors(tag)) == 1

@@ -148,6 +148,18 @@ def test_starts_are_the_best_of_disjoint_candidates() -> None:
         assert len(begin.mean[:, image].unique(dim=0)) == 4
 
 
+def test_starts_are_where_the_model_is_and_as_precise() -> None:
+    def log_joint(z: Tensor) -> Tensor:
+        seen.append(z)
+        return -z.square().sum(-1)
+
+    seen: list[Tensor] = []
+    for like in (torch.empty(0, dtype=torch.float64), torch.empty(0, device="meta")):
+        begin = svi.promising_starts(log_joint, 3, 2, like=like, generator=seeded())
+        for tensor in (seen[-1], begin.mean, begin.log_std):
+            assert (tensor.dtype, tensor.device) == (like.dtype, like.device)
+
+
 def test_the_best_start_is_kept_for_each_image() -> None:
     q = DiagonalGaussian(torch.arange(12.0).reshape(3, 2, 2), torch.zeros(3, 2, 2))
     elbo = torch.tensor([[0.0, 9.0], [5.0, 1.0], [2.0, 3.0]])

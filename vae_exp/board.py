@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.projector import ProjectorConfig
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import text
 
 from vae_exp import config, folders
 from vae_exp.analysis.scatter import encoder_means
@@ -66,18 +67,18 @@ def start(writer: SummaryWriter, settings: Mapping[str, Setting], cfg: DictConfi
     """A run's row in the HPARAMS tab, and its config as text."""
     info = plugin_data_pb2.SessionStartInfo()
     for name, value in settings.items():
-        kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else None
-        setattr(info.hparams[name], f"{kind or 'number'}_value", value)
+        kinds = {bool: "bool_value", str: "string_value"}
+        setattr(info.hparams[name], kinds.get(type(value), "number_value"), value)
     _add(writer, metadata.SESSION_START_INFO_TAG, session_start_info=info)
     shown = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    writer.add_text("config", f"```yaml\n{OmegaConf.to_yaml(shown)}```", 0)
+    _add_text(writer, "config", f"```yaml\n{OmegaConf.to_yaml(shown)}```", 0)
 
 
 def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:
     """A run's test numbers as scalars, which become columns, and as text; and that it is done."""
     for name in TERMS:
         writer.add_scalar(f"test/{name}", metrics["test"][name]["mean"], step)
-    writer.add_text("summary", summary(metrics), step)
+    _add_text(writer, "summary", summary(metrics), step)
     done = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS)
     _add(writer, metadata.SESSION_END_INFO_TAG, session_end_info=done)
 
@@ -90,6 +91,12 @@ def _add(writer: SummaryWriter, tag: str, **content: Any) -> None:
         tensor=metadata.NULL_TENSOR,
     )
     writer._get_file_writer().add_summary(Summary(value=[value]))
+
+
+def _add_text(writer: SummaryWriter, tag: str, markdown: str, step: int) -> None:
+    written = text(tag, markdown)
+    written.value[0].tag = tag  # not tag/text_summary
+    writer._get_file_writer().add_summary(written, step)
 
 
 def summary(metrics: Mapping[str, Any]) -> str:

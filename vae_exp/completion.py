@@ -118,6 +118,7 @@ def infer(
         dims,
         starts=restarts,
         candidates=max(512, 8 * restarts),
+        like=masked.x,
         generator=generator,
     )
     fit = svi.fit(masked.log_joint, starts, samples=samples, steps=steps, generator=generator)

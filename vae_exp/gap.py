@@ -99,7 +99,7 @@ def _fit_block(
         _stacked(
             encoder,
             svi.promising_starts(
-                log_joint, len(x), model.latent_dim, starts=starts, generator=draws
+                log_joint, len(x), model.latent_dim, starts=starts, like=x, generator=draws
             ),
         ),
         samples=4,

@@ -62,14 +62,18 @@ def antithetic_noise(
     samples: int, like: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """Standard Gaussian noise in pairs ε, −ε: [samples, *like.shape]; an odd one stands alone."""
-    half = torch.randn(
-        (samples + 1) // 2,
-        *like.shape,
-        generator=generator,
-        dtype=like.dtype,
-        device=like.device,
-    )
+    half = _drawn(((samples + 1) // 2, *like.shape), like, generator)
     return torch.cat([half, -half])[:samples]
+
+
+def _drawn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard Gaussian noise for the place and the precision of ``like``.
+
+    Drawn where the generator is, so that a seed means the same numbers on every device.
+    """
+    place = like.device if generator is None else generator.device
+    noise = torch.randn(shape, generator=generator, dtype=like.dtype, device=place)
+    return noise.to(like.device)
 
 
 @torch.no_grad()
@@ -94,19 +98,22 @@ def promising_starts(
     starts: int = 4,
     candidates: int = 512,
     log_std: float = -2.0,
+    like: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> DiagonalGaussian:
     """Places to start from: for each image the best of ``candidates`` draws from the prior.
 
     The candidates are dealt into ``starts`` disjoint sets and each set sends its best one, so the
-    starts differ. Returns a diagonal Gaussian with leading axes [starts, images].
+    starts differ. Returns a diagonal Gaussian with leading axes [starts, images], with the device
+    and the precision of ``like``.
     """
-    z = torch.randn(candidates, 1, latent_dim, generator=generator).expand(-1, images, -1)
+    like = torch.empty(0) if like is None else like
+    z = _drawn((candidates, 1, latent_dim), like, generator).expand(-1, images, -1)
     score = log_joint(z)  # [candidates, B]
     best = torch.stack([part.argmax(0) for part in score.tensor_split(starts)])
-    offset = torch.tensor([len(p) for p in score.tensor_split(starts)]).cumsum(0)
-    first = torch.cat([torch.zeros(1, dtype=torch.long), offset[:-1]])
-    mean = z[best + first[:, None], torch.arange(images)]
+    sizes = torch.tensor([0, *(len(part) for part in score.tensor_split(starts))], device=z.device)
+    first = sizes.cumsum(0)[:-1]
+    mean = z[best + first[:, None], torch.arange(images, device=z.device)]
     return DiagonalGaussian(mean, torch.full_like(mean, log_std))
 
 
