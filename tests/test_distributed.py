@@ -171,5 +171,5 @@ def test_what_cannot_be_shared_is_refused_before_training(
     cfg = config.composed(config.parse(["trainer=ddp", "trainer.accelerator=gpu"]))
     too_many = torch.cuda.device_count() + 1
     cfg.trainer.devices = max(2, too_many)
-    with pytest.raises(UserError, match="must be at most|needs a GPU that torch can use"):
+    with pytest.raises(UserError, match=r"must be at most|needs a GPU that torch can use"):
         build(cfg.trainer)
