@@ -10,7 +10,7 @@ from torch import Tensor
 from vae_exp import bounds
 from vae_exp.errors import UserError
 from vae_exp.model import VAE, top_half, top_pixels
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.networks import Decoder, Encoder, Tanh
 from vae_exp.objectives import ELBO, IWAE
 
 
@@ -49,7 +49,7 @@ def test_the_default_model_is_the_assignments() -> None:
     mean, log_std = model.encoder(torch.zeros(3, 784))
     assert mean.shape == log_std.shape == (3, 2)
     assert model.decoder(torch.zeros(5, 3, 2)).shape == (5, 3, 784)
-    assert sum(isinstance(m, torch.nn.Tanh) for m in model.modules()) == 2
+    assert sum(isinstance(m, Tanh) for m in model.modules()) == 2
 
 
 def test_likelihood_sums_to_one_over_all_images() -> None:
@@ -218,6 +218,35 @@ def test_gradient_of_the_loss_agrees_with_finite_differences() -> None:
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
     assert torch.autograd.gradcheck(loss, tuple(parameters.values()))
+
+
+def test_the_fast_tanh_is_tanh_with_its_gradient() -> None:
+    a = torch.cat([torch.linspace(-12, 12, 20_001), torch.tensor([-1e4, -0.0, 1e-6, 1e4])])
+    assert (Tanh()(a).double() - torch.tanh(a.double())).abs().max() < 2e-7
+    assert Tanh()(torch.tensor([torch.nan])).isnan()
+    inputs = torch.linspace(-5, 5, 41, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(Tanh(), (inputs,))
+    assert torch.autograd.gradgradcheck(Tanh(), (inputs,))
+
+
+def test_the_fast_path_gives_the_elbo_of_the_plain_formula() -> None:
+    torch.manual_seed(0)
+    model = VAE(Encoder(2), Decoder(2))
+    with torch.no_grad():
+        model.decoder.logits.weight *= 20  # logits as large as those of a trained model
+    x, noise = (torch.rand(200, 784) < 0.2).float(), torch.randn(4, 200, 2)
+    w = {name: weight.double() for name, weight in model.state_dict().items()}
+    h = torch.tanh(x.double() @ w["encoder.features.0.weight"].T + w["encoder.features.0.bias"])
+    q = h @ w["encoder.parameters_of_q.weight"].T + w["encoder.parameters_of_q.bias"]
+    mean, log_std = q[:, :2], q[:, 2:]
+    z = mean + log_std.exp() * noise
+    h = torch.tanh(z @ w["decoder.features.0.weight"].T + w["decoder.features.0.bias"])
+    logits = h @ w["decoder.logits.weight"].T + w["decoder.logits.bias"]
+    log_p_x_given_z = (x * logits - torch.log1p(logits.exp())).sum(-1).mean(0)
+    kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).sum(-1)
+    torch.testing.assert_close(
+        model.elbo_terms(x, noise).bound.double(), log_p_x_given_z - kl, rtol=0, atol=1e-3
+    )
 
 
 def test_a_very_narrow_posterior_can_be_said() -> None:

