@@ -125,11 +125,9 @@ def _gain(gain: Difference | None) -> str:
 
 
 def names(setting: Setting, keys: Sequence[str]) -> str:
-    """A setting by what differs within the sweep: the value where that is one key."""
-    given = {key: short(value) for key in keys if (value := setting.value(key)) is not None}
-    if len(keys) == 1:
-        return given.get(keys[0], "default")
-    return " ".join(f"{key}={value}" for key, value in given.items()) or "defaults"
+    """A setting by its values of the keys that differ within the sweep."""
+    values = [setting.value(key) for key in keys]
+    return ", ".join("default" if v is None else short(v) for v in values) or "defaults"
 
 
 def short(value: str) -> str:
@@ -142,15 +140,17 @@ HEADER = ("seeds", "val ELBO", "test ELBO", "test − best's")
 
 
 def _what(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else "setting"
+    return ", ".join(keys) or "setting"
 
 
 def unfinished(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     """Jobs without a result, and what became of them."""
     lines = []
+    keys = {*swept(jobs), "seed"}
     for job in jobs:
         if job.status != sweeps.FINISHED:
-            name = f"{job.number}: {' '.join(job.overrides) or 'defaults'}"
+            own = [word for word in job.overrides if sweeps.key_of(word) in keys]
+            name = f"{job.number}: {' '.join(own) or 'defaults'}"
             lines.append((name, job.status + (f": {job.error}" if job.error else "")))
     return lines
 

@@ -19,7 +19,11 @@ SERIES: dict[str, Callable[[Setting], Interval]] = {
 
 def draw(jobs: Sequence[Job], columns: Sequence[Column]) -> Figure | None:
     """A panel a knob, and where two were swept lines of one against the other; None without any."""
-    knobs = swept(jobs)
+    reached = {setting.overrides for column in columns for setting in column.settings}
+    knobs = {
+        key: list(dict.fromkeys(_value(job, key) for job in jobs if job.setting in reached))
+        for key in swept(jobs)
+    }
     if not knobs or not columns:
         return None
     rows = [(column, kind) for column in columns for kind in (SERIES if len(knobs) == 2 else [""])]
@@ -37,6 +41,10 @@ def draw(jobs: Sequence[Job], columns: Sequence[Column]) -> Figure | None:
     counts = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else f"{max(seeds)} seeds"
     caption(fig, *about, *([counts] if max(seeds) > 1 else []), bars)
     return fig
+
+
+def _value(job: Job, key: str) -> str:
+    return Setting(job.setting, {}).value(key) or ""
 
 
 def _about(column: Column) -> str:

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from vae_exp.figures.page import SMALL
 
 # Okabe and Ito's colours without the pale yellow: told apart by colour-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+APART = 4  # points between lines at the same place, so that their intervals can be told apart
 FEW = 8  # values that an axis names one by one
 
 
@@ -53,8 +56,11 @@ def knob_axis(ax: Axes, name: str, values: Sequence[float] | Sequence[str]) -> N
 
 
 def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
-    """Lines with their intervals, each in its colour and marker."""
+    """Lines with their intervals, each in its colour and marker, side by side at each place."""
+    assert isinstance(ax.figure, Figure)
     for index, line in enumerate(lines):
+        aside = (index - (len(lines) - 1) / 2) * APART / 72
+        moved = ax.transData + ScaledTranslation(aside, 0, ax.figure.dpi_scale_trans)
         points = sorted(zip(line.places, line.means, line.half_widths, strict=True))
         places, means, widths = zip(*points, strict=True)
         ax.errorbar(
@@ -68,6 +74,6 @@ def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
             lw=1.2,
             elinewidth=1,
             capsize=2.5,
-            alpha=0.9,
+            transform=moved,
             label=line.label,
         )
