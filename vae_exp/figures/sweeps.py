@@ -63,10 +63,14 @@ def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
         moved = ax.transData + ScaledTranslation(aside, 0, ax.figure.dpi_scale_trans)
         points = sorted(zip(line.places, line.means, line.half_widths, strict=True))
         places, means, widths = zip(*points, strict=True)
+        bars = [0.0 if math.isnan(width) else width for width in widths]
+        for sign in (-1, 1):  # what is moved aside does not count for the axes' limits
+            ends = [mean + sign * bar for mean, bar in zip(means, bars, strict=True)]
+            ax.update_datalim(list(zip(places, ends, strict=True)))
         ax.errorbar(
             places,
             means,
-            yerr=[0.0 if math.isnan(width) else width for width in widths],
+            yerr=bars,
             color=COLORS[index % len(COLORS)],
             marker=MARKERS[index % len(MARKERS)],
             ls="-" if line.joined else "",
@@ -77,3 +81,4 @@ def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
             transform=moved,
             label=line.label,
         )
+    ax.autoscale_view()
