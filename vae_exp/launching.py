@@ -118,7 +118,7 @@ def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:
     """
     place = f"hydra.sweep.dir={config.quoted(str(folder.resolve()))}"
     words = [*words, place, *plan.fixed]
-    numbers = [job.number for job in sweeps.jobs(folder) if job.status != sweeps.FINISHED]
+    numbers = [job.number for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]
     with sweeps.hold(folder):
         try:
             problem = _launch(folder, plan, words, numbers)
@@ -139,11 +139,10 @@ def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str], numbers: list
     try:
         with _hydra(words) as (cfg, context):
             if plan.jobs is None:
-                _search(cfg, context, start=len(sweeps.jobs(folder)))
+                known = sweeps.jobs(folder)
+                _search(cfg, context, start=known[-1].number + 1 if known else 0)
             else:
                 _batches(cfg, context, folder, plan.jobs, numbers)
-    except UserError:
-        raise
     except Exception as error:  # noqa: BLE001
         line = sweeps.record(folder, error)
         return f"{line}; {folders.shown(folder / sweeps.ERROR)} says where"
@@ -178,8 +177,10 @@ def _batches(
 ) -> None:
     """Launch jobs under their own numbers; one that fails takes no batch after it along."""
     OmegaConf.save(cfg, folder / "multirun.yaml")
-    size = cfg.hydra.sweeper.get("max_batch_size") or len(numbers) or 1
-    for first in range(0, len(numbers), size):
+    size = cfg.hydra.sweeper.get("max_batch_size") or len(numbers)
+    if numbers and numbers != list(range(numbers[0], numbers[-1] + 1)) and _is_serial(cfg):
+        size = 1  # a launcher counts on from the first number of a batch in what it prints
+    for first in range(0, len(numbers), size or 1):
         batch = numbers[first : first + size]
         words = []
         for number in batch:
@@ -191,6 +192,10 @@ def _batches(
             config=cfg, hydra_context=context, task_function=job
         )
         launcher.launch(words, initial_job_idx=batch[0])
+
+
+def _is_serial(cfg: DictConfig) -> bool:
+    return str(cfg.hydra.launcher._target_).endswith(".BasicLauncher")
 
 
 def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
@@ -213,7 +218,10 @@ def _name_what_is_missing(folder: Path, plan: sweeps.Plan, *, thorough: bool) ->
     jobs = sweeps.jobs(folder)
     from vae_exp.summary import summarise
 
-    summarise(folder, thorough=thorough, resume=how_to_resume(folder, plan))
+    try:
+        summarise(folder, thorough=thorough, resume=how_to_resume(folder, plan))
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}; no summary", file=sys.stderr)
     for each in jobs:
         if each.status == sweeps.NOT_STARTED:
             print(f"not started: {' '.join(each.overrides)}", file=sys.stderr)

@@ -58,10 +58,12 @@ def resume(overrides: list[Override]) -> int:
         config.check(config.composed(job), job)
     cfg = config.composed([*config.parse(for_hydra), *(job if plan.jobs is None else [])])
     launching.refuse_missing_plugins(cfg)
-    if plan.jobs is not None and all(job.status == sweeps.FINISHED for job in sweeps.jobs(folder)):
-        print(f"nothing to resume: {folder} is finished")
+    numbers = [str(job.number) for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]
+    if plan.jobs is not None and not numbers:
+        print(f"nothing to resume: {folder} is finished or under way")
         return 0
-    print(f"resuming {folder}", flush=True)
+    what = f"jobs {', '.join(numbers)}" if plan.jobs is not None else "the search goes on"
+    print(f"resuming {folder}: {what}", flush=True)
     return launching.run(folder, sweeps.Plan(plan.jobs, plan.fixed, for_hydra), for_hydra)
 
 

@@ -27,6 +27,7 @@ DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
 STUDY = "study.db"  # of a search, in SQLite
 FINISHED, FAILED, CUT_OFF, NOT_STARTED = "finished", "failed", "cut off", "not started"
 UNDER_WAY = "under way"
+TO_DO = (FAILED, CUT_OFF, NOT_STARTED)
 
 
 @dataclass(frozen=True)
