@@ -130,6 +130,18 @@ def test_ctrl_c_keeps_what_is_done_and_resume_ends_as_if_it_had_never_been(tmp_p
     assert (whole / WEIGHTS).read_bytes() == (sweep / "1" / WEIGHTS).read_bytes()
 
 
+def test_a_signal_in_the_midst_of_imports_is_told_as_any_other(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", *TINY, "seed=0,1")
+    started = lambda: bool(list(tmp_path.glob(f"multirun/*/*/0/{folders.STARTED}")))  # noqa: E731
+    assert stop_when(process, started, signal.SIGINT)
+    _, err = process.communicate()
+    sweep = only_sweep(tmp_path)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 2, err
+    assert [row["status"] for row in rows(sweep)] == ["cut off", "not started"]
+    assert "0 of 2 jobs finished" in (sweep / "sweep.md").read_text()
+
+
 def test_a_sweep_knows_its_jobs_before_the_first_starts(folder: Path) -> None:
     assert (
         exit_code("-m", *TINY, "epochs=1", "seed=0", "hydra/launcher=basic", "latent_dim=1,2") == 0

@@ -2,25 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from vae_exp.comparison import Contender, contend
-from vae_exp.replicates import Column, Interval, interval
+from vae_exp.replicates import Column, Difference, interval
 
 IMAGES = "sha256 of the test images"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A setting's test ELBO less the best one's, over the seeds that both have.
-
-    ``stderr`` is that of the mean over images, with the seeds held as they are.
-    """
-
-    over_seeds: Interval
-    stderr: float
 
 
 def differences(column: Column, seed: int = 0) -> dict[tuple[str, ...], Difference]:

@@ -38,6 +38,17 @@ def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A setting's test ELBO less the best one's, over the seeds that both have.
+
+    ``stderr`` is that of the mean over images, with the seeds held as they are.
+    """
+
+    over_seeds: Interval
+    stderr: float
+
+
+@dataclass(frozen=True)
 class Setting:
     """Finished runs that differ in nothing but their seed, one a seed."""
 

@@ -11,11 +11,8 @@ from rich.table import Table
 
 from vae_exp import folders, sweeps
 from vae_exp.atomic import write_atomically
-from vae_exp.differences import Difference, differences
 from vae_exp.errors import UserError
-from vae_exp.figures import png
-from vae_exp.replicates import Column, Setting, columns, number, swept
-from vae_exp.summary_figure import draw
+from vae_exp.replicates import Column, Difference, Setting, columns, number, swept
 from vae_exp.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -59,17 +56,32 @@ def summarise(
     if not thorough and any(len(column.settings) > 1 for column in found):
         again = f"task=summarise sweep={folders.shown(folder)}"
         notes.append(f"differences were not taken: python -m vae_exp {again}")
+    try:
+        _draw(folder, jobs, found)
+    except Exception as error:  # a signal in the midst of an import leaves half a library behind
+        if thorough:
+            raise
+        notes.append(f"there is no picture: {type(error).__name__}")
     text = markdown(folder, jobs, found, taken, notes, resume)
     write_atomically(folder / MARKDOWN, text.encode())
-    picture = draw(jobs, found)
-    if picture is not None:
-        write_atomically(folder / PICTURE, png(picture))
-    else:
-        (folder / PICTURE).unlink(missing_ok=True)
     show(Console(), folder, jobs, found, taken, notes)
 
 
+def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
+    """The picture, where there is something to draw; the imports are heavy."""
+    (folder / PICTURE).unlink(missing_ok=True)
+    if found and swept(jobs):
+        from vae_exp.figures import png
+        from vae_exp.summary_figure import draw
+
+        picture = draw(jobs, found)
+        if picture is not None:
+            write_atomically(folder / PICTURE, png(picture))
+
+
 def _taken(column: Column, seed: int) -> tuple[Differences, str]:
+    from vae_exp.differences import differences
+
     try:
         return differences(column, seed), ""
     except UserError as error:
@@ -184,7 +196,7 @@ def markdown(
             mark = f"**`{plain}`** (best)" if plain != name else f"`{plain}`"
             lines += ["| " + " | ".join([mark, *cells, stderr]) + " |"]
         lines += ["", f"{explained(column, gains).replace(BEST + ' best', 'best')}."]
-    if found:
+    if (folder / PICTURE).exists():
         lines += ["", f"![ELBO against the settings]({PICTURE})"]
     for note in notes:
         lines += ["", note]
