@@ -304,6 +304,19 @@ def test_two_knobs_are_lines_of_one_against_the_other(tmp_path: Path) -> None:
     assert ticks == ["elbo", "iwae"]
 
 
+def test_numbers_that_a_search_drew_are_not_named_one_by_one(tmp_path: Path) -> None:
+    drawn = (0.0002199, 0.000328931, 0.0231)
+    folder = a_sweep(tmp_path / "sweep", [[f"lr={lr}"] for lr in drawn])
+    for number in range(len(drawn)):
+        finish(folder, number, metrics(-150 - number, -151 - number))
+    jobs = sweeps.jobs(folder)
+    fig = draw(jobs, columns(jobs))
+    assert fig is not None
+    fig.canvas.draw()
+    ticks = [float(tick) for tick in fig.axes[0].get_xticks()]
+    assert not set(ticks) & set(drawn)
+
+
 def test_a_sweep_of_seeds_alone_has_a_table_and_no_picture(tmp_path: Path) -> None:
     folder = a_sweep(tmp_path / "sweep", [["seed=0"], ["seed=1"]])
     finish(folder, 0, metrics(-150, -150, seed=0))

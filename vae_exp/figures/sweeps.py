@@ -15,7 +15,7 @@ from vae_exp.figures.page import SMALL
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 APART = 4  # points between lines at the same place, so that their intervals can be told apart
-FEW = 8  # values that an axis names one by one
+FEW, SHORT = 8, 6  # so many values, of so many characters, are named one by one
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def knob_axis(ax: Axes, name: str, values: Sequence[float] | Sequence[str]) -> N
         ax.set_xscale("log")
         ratio = (max(numbers) / min(numbers)) ** 0.08
         ax.set_xlim(min(numbers) / ratio, max(numbers) * ratio)
-    if len(numbers) <= FEW:
+    if len(numbers) <= FEW and all(len(f"{value:g}") <= SHORT for value in numbers):
         ax.xaxis.set_major_locator(FixedLocator(sorted(numbers)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
