@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from vae_exp import __main__ as cli
-from vae_exp import config, knobs
+from vae_exp import config, folders, knobs
 from vae_exp.errors import UserError
 
-TASK = next(name for name in config.choices("task") if name not in ("train", "compare"))
+TASK = next(
+    name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+)
 LOOK = (f"task={TASK}", "run=latest")
 
 
@@ -288,7 +290,7 @@ def test_the_shell_completes_knobs_groups_and_choices(
 
 def test_twenty_processes_that_start_together_get_twenty_folders(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from vae_exp.__main__ import claim\n"
+        "import sys; from pathlib import Path; from vae_exp.folders import claim\n"
         "print('ready', flush=True); sys.stdin.readline(); print(claim(Path('outputs/day/time')))"
     )
     processes = [
@@ -314,9 +316,9 @@ def test_twenty_processes_that_start_together_get_twenty_folders(folder: Path) -
 def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
     (folder / "outputs").write_text("a file")
     with pytest.raises(UserError, match="outputs"):
-        cli.claim(Path("outputs/day/time"))
+        folders.claim(Path("outputs/day/time"))
     with pytest.raises(UserError, match="outputs"):
-        cli.claim(Path("outputs/time"))
+        folders.claim(Path("outputs/time"))
 
 
 def test_a_sweep_is_split_into_the_jobs_that_run(folder: Path) -> None:

@@ -44,10 +44,11 @@ def targets(node: Any) -> list[dict[str, Any]]:
 def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, name: str) -> None:
     words = [f"{group}={name}"]
     if group == "task" and not config.trains(config.composed(config.parse(words))):
-        words.append("runs=[latest,latest]" if name == "compare" else "run=latest")
+        given = {"compare": "runs=[latest,latest]", "summarise": "sweep=latest"}
+        words.append(given.get(name, "run=latest"))
     cfg = accepted(*words)
     for node in targets(OmegaConf.to_container(cfg, resolve=False)):
-        if node["_target_"].startswith("hydra."):
+        if node["_target_"].startswith(("hydra.", "hydra_plugins.", "optuna.")):
             continue
         target = get_object(node["_target_"])
         given = {key: None for key in node if key not in signatures.INSTANTIATE_KEYS}
@@ -131,7 +132,9 @@ def test_a_typo_is_told_the_nearest_key() -> None:
 
 
 def test_a_key_that_the_task_does_not_read_is_refused() -> None:
-    task = next(name for name in config.choices("task") if name not in ("train", "compare"))
+    task = next(
+        name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+    )
     assert refusal(f"task={task}", "run=latest", "latent_dim=5").startswith(
         "latent_dim is not read"
     )
@@ -142,7 +145,9 @@ def test_a_key_that_the_task_does_not_read_is_refused() -> None:
 
 
 def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
-    task = next(name for name in config.choices("task") if name not in ("train", "compare"))
+    task = next(
+        name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+    )
     assert "run=latest" in refusal(f"task={task}")
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")
 

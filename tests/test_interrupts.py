@@ -60,7 +60,10 @@ def test_in_a_sweep_a_signal_is_no_success_and_names_what_was_not_done(tmp_path:
         assert line.startswith("not started: ")
         assert f"seed={job[0]} latent_dim={job[1]}" in line
     [saved] = checkpoints_of(tmp_path)
-    assert lines[-1].endswith(f"resume={saved.parents[1]}")
+    assert lines[-1] == (
+        "stopped by SIGTERM; to go on: "
+        f"python -m vae_exp -m resume={saved.parents[2].relative_to(tmp_path)}"
+    )
     assert saved.parents[1].name == "0"
 
 

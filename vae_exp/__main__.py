@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import itertools
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, folders, knobs
+from vae_exp import config, folders, knobs, sweeps
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
 
@@ -80,16 +79,18 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         _hydra(words, _job)
         return
     if any(override.key_or_group == "resume" for override in overrides):
-        _resume(args, overrides)
+        if args.multirun:
+            from vae_exp import sweep_command
+
+            sys.exit(sweep_command.resume(overrides))
+        _resume(overrides)
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
     if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
-        jobs = config.jobs(cfg, overrides)
-        for job in jobs:
-            config.check(config.composed(job), job)
-        _sweep([*words, *_folder("hydra.sweep.dir", cfg, overrides)], jobs)
-        return
+        from vae_exp import sweep_command
+
+        sys.exit(sweep_command.start(cfg, overrides))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
     if config.trains(cfg):
@@ -144,37 +145,10 @@ def _unwrapped(task: Callable[[Any], Any], argument: Any) -> Any:
         raise
 
 
-def _sweep(words: list[str], jobs: list[list[Override]]) -> None:
-    """All jobs; where a signal stops one, those that have not started are named."""
-    started = 0
-
-    def job(cfg: DictConfig) -> Any:
-        nonlocal started
-        started += 1
-        return _job(cfg)
-
-    try:
-        _hydra(words, job)
-    except Interrupted:
-        for rest in jobs[started:]:
-            overrides = " ".join(str(override.input_line) for override in rest)
-            print(f"not started: {overrides}", file=sys.stderr)
-        raise
-
-
-def _resume(args: argparse.Namespace, overrides: list[Override]) -> None:
+def _resume(overrides: list[Override]) -> None:
     """Go on with a run in its own folder; its own config is the whole config."""
-    if args.multirun:
-        raise UserError("resume goes on with one run: leave --multirun out")
     cfg = config.composed(overrides)
-    for override in overrides:
-        if override.key_or_group != "resume" and not override.is_hydra_override():
-            raise UserError(
-                f"{override.key_or_group} cannot be given with resume, which takes the run's config"
-            )
-    if cfg.resume is None:
-        raise UserError("resume must be latest or a run's folder, got null")
-    folder = folders.find_started(cfg.resume)
+    folder = folders.find_started(config.resumed(cfg, overrides))
     if folder is None:
         print("nothing to resume: every run in outputs and multirun is finished or under way")
     elif folders.is_finished(folder):
@@ -188,11 +162,16 @@ def _resume(args: argparse.Namespace, overrides: list[Override]) -> None:
 
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     """A single run: a mistake that only it can find is one line too, and leaves no folder."""
-    folder = Path(config.resolved(cfg, "hydra.run.dir")).resolve()
-    if any(override.key_or_group == "hydra.run.dir" for override in overrides):
+    place = Path(config.resolved(cfg, "hydra.run.dir"))
+    chosen = any(override.key_or_group == "hydra.run.dir" for override in overrides)
+    folder = place.resolve()
+    if chosen:
         folders.refuse_if_used(folder)
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
-    words = [*words, *_folder("hydra.run.dir", cfg, overrides)]
+    if not chosen:
+        words = [*words, f"hydra.run.dir={config.quoted(str(folders.claim(place)))}"]
+    else:
+        folders.make(place, exist_ok=True)
     refused = []
 
     def job(cfg: DictConfig) -> Any:
@@ -214,45 +193,12 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 def _look(cfg: DictConfig) -> None:
     """A task on finished runs: Hydra makes no folder."""
     for spec in config.looked_at(cfg):
-        folders.find(spec)
+        (sweeps.find if cfg.sweep else folders.find)(spec)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
     OmegaConf.set_struct(cfg, True)
     _job(cfg)
-
-
-def _folder(key: str, cfg: DictConfig, overrides: list[Override]) -> list[str]:
-    """Make the folder, a new one where the person chose none, and the override that says so."""
-    folder = Path(config.resolved(cfg, key))
-    if any(override.key_or_group == key for override in overrides):
-        _make(folder, exist_ok=True)
-        return []
-    return [f"{key}={config.quoted(str(claim(folder)))}"]
-
-
-def claim(folder: Path) -> Path:
-    """Create and return `folder`, or the first of `folder-1`, `folder-2`, ... that is free.
-
-    No two processes are given the same one. Raises UserError where it cannot be created.
-    """
-    for number in itertools.count():
-        mine = folder.with_name(f"{folder.name}-{number}") if number else folder
-        try:
-            _make(mine)
-        except FileExistsError:
-            continue
-        break
-    return mine
-
-
-def _make(folder: Path, exist_ok: bool = False) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=exist_ok)
-    except OSError as error:
-        if os.path.isdir(folder):
-            raise
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _discard(folder: Path, before: set[Path]) -> None:

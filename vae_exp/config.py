@@ -10,7 +10,7 @@ import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ REFUSALS = (
     AssertionError,
     AttributeError,
 )
+ASKED = {
+    "run": ("a finished run: run=latest or run=FOLDER", "latest, a run's folder or a checkpoint"),
+    "runs": ("finished runs: runs=[FOLDER,FOLDER]", "latest, a run's folder or a checkpoint"),
+    "sweep": ("a sweep: sweep=latest or sweep=FOLDER", "latest or a sweep's folder"),
+}  # the knob that names what a task looks at -> what it needs, what can be given
 ConfigStore.instance().store(name="knobs", node=Config)
 
 
@@ -66,6 +71,8 @@ def parse(words: Iterable[str]) -> list[Override]:
     parser = OverridesParser.create()
     overrides = []
     for word in words:
+        # `sweep` is a knob, which no group can be; what searches lies in conf/search.
+        word = re.sub(r"^\+sweep=", "search=", word)
         if any(unicodedata.category(character) in {"Cc", "Cs"} for character in word):
             raise UserError(f"{word!r} holds a control character or bytes that are not UTF-8")
         key, equals, value = word.partition("=")
@@ -139,7 +146,7 @@ def looked_at(cfg: DictConfig) -> list[str]:
     asked = _asks_for(cfg.task)
     if asked == "runs":
         return list(cfg.runs or [])
-    return [cfg.run] if asked and cfg.run else []
+    return [cfg[asked]] if asked and cfg[asked] else []
 
 
 def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
@@ -154,7 +161,7 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
     params = parse(f"{key}={value}" for key, value in (sweeper["params"] or {}).items())
     own = [override for override in overrides if override.is_hydra_override()]
     swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
-    with _initialized():
+    with initialized():
         for override in swept:
             override.config_loader = GlobalHydra.instance().config_loader()
         try:
@@ -178,12 +185,31 @@ def _refuse_shared(cfg: DictConfig) -> None:
         )
 
 
-def _initialized() -> AbstractContextManager[Any]:
-    return initialize_config_dir(str(CONF), version_base="1.3", job_name="vae_exp")
+def resumed(cfg: DictConfig, overrides: list[Override]) -> str:
+    """What `resume` names; its config is the whole config, so nothing else may be given."""
+    for override in overrides:
+        if override.key_or_group != "resume" and not override.is_hydra_override():
+            raise UserError(
+                f"{override.key_or_group} cannot be given with resume, which takes the run's config"
+            )
+    if cfg.resume is None:
+        raise UserError("resume must be latest or a run's folder, got null")
+    return str(cfg.resume)
+
+
+@contextmanager
+def initialized() -> Iterator[None]:
+    """Hydra with `conf/`, while entered."""
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="vae_exp"):
+        # A plugin's own config of the same name would be merged in: 1.3 warns of that, 1.4 ends it.
+        for file in CONF.glob("hydra/*/*.yaml"):
+            group = ConfigStore.instance().repo["hydra"].get(file.parent.name, {})
+            group.pop(file.name, None)
+        yield
 
 
 def _compose(words: list[str]) -> DictConfig:
-    with _initialized():
+    with initialized():
         cfg = compose("config", words, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return cfg
@@ -213,10 +239,9 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
     task = cfg.hydra.runtime.choices.task
     training = trains(cfg)
     asked = _asks_for(cfg.task)
-    if asked and not looked_at(cfg):
-        example = "run=latest or run=FOLDER" if asked == "run" else "runs=[FOLDER,FOLDER]"
-        what = "a finished run" if asked == "run" else "finished runs"
-        raise UserError(f"task={task} needs {what}: {example}")
+    looked = looked_at(cfg)
+    if asked and not looked:
+        raise UserError(f"task={task} needs {ASKED[asked][0]}")
     nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
     read = {"seed", *_interpolated(nodes)} | ({asked, "data.root"} if asked else set())
     for override in overrides:
@@ -231,16 +256,17 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
         if key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
             raise UserError(f"{key} is not read by task={task}, but by {readers or 'no task'}")
-    for spec in looked_at(cfg):
-        if spec != "latest" and not os.path.exists(spec):
-            raise UserError(f"{asked} must be latest, a run's folder or a checkpoint, got {spec!r}")
+    for spec in looked:
+        if asked and spec != "latest" and not os.path.exists(spec):
+            raise UserError(f"{asked} must be {ASKED[asked][1]}, got {spec!r}")
 
 
 def _asks_for(task: DictConfig) -> str | None:
     """The knob that names what a task looks at; None where it trains."""
     if task.get("_target_") == TRAIN:
         return None
-    return "runs" if "runs" in _interpolated([task]) else "run"
+    read = _interpolated([task])
+    return next((name for name in ASKED if name in read), "run")
 
 
 def _tasks_that_read(knob: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Where runs lie: the names in a run's folder, and which run is meant; imports nothing heavy."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,31 @@ def refuse_if_used(folder: Path) -> None:
         )
 
 
+def claim(folder: Path) -> Path:
+    """Create and return `folder`, or the first of `folder-1`, `folder-2`, ... that is free.
+
+    No two processes are given the same one. Raises UserError where it cannot be created.
+    """
+    for number in itertools.count():
+        mine = folder.with_name(f"{folder.name}-{number}") if number else folder
+        try:
+            make(mine)
+        except FileExistsError:
+            continue
+        break
+    return mine
+
+
+def make(folder: Path, exist_ok: bool = False) -> None:
+    """Create a folder and its parents; raises UserError naming it where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if os.path.isdir(folder):
+            raise
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keep a run to this process and its helpers; raises UserError where another is writing it."""
@@ -119,3 +145,9 @@ def sweep_out(folder: Path) -> None:
         return
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
+
+
+def shown(folder: Path) -> str:
+    """A folder as a person would type it: from here, where it lies below."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -28,11 +28,15 @@ class Interrupted(BaseException):
         """What a shell reports for a process that the signal ended: 130 or 143."""
         return 128 + self.signum
 
+    @property
+    def stopped(self) -> str:
+        """What happened, without how to go on."""
+        return f"stopped by {signal.Signals(self.signum).name}"
+
     def __str__(self) -> str:
-        stopped = f"stopped by {signal.Signals(self.signum).name}"
         if self.folder is None:
-            return stopped
-        return f"{stopped}; to go on: python -m vae_exp {shlex.quote(f'resume={self.folder}')}"
+            return self.stopped
+        return f"{self.stopped}; to go on: python -m vae_exp {shlex.quote(f'resume={self.folder}')}"
 
 
 class Interrupts:

@@ -35,7 +35,7 @@ from vae_exp.watch import Diverged
 
 
 def execute(cfg: DictConfig) -> float | None:
-    """Run the config's task; training returns the best val/elbo, for searches over settings."""
+    """Run the config's task; training returns its val/elbo, for searches over settings."""
     task = build(cfg.task)
     if isinstance(task, Train):
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -51,14 +51,14 @@ def execute(cfg: DictConfig) -> float | None:
     return None
 
 
-def resume(folder: Path) -> None:
-    """Go on with an unfinished run, by its own config and in its own folder."""
+def resume(folder: Path) -> float:
+    """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
     config = runs.read_config(folder, GROUPS)
     task = build(config.task)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
     print(f"resuming {folder}", flush=True)
-    task(config, folder.resolve())
+    return task(config, folder.resolve())
 
 
 def look(analysis: Analysis, cfg: DictConfig) -> None:
@@ -113,7 +113,7 @@ class Train:
         self.checkpoint_seconds = checkpoint_seconds
 
     def __call__(self, cfg: DictConfig, folder: Path) -> float:
-        """Run the whole job in a folder, from its newest checkpoint; returns the best val/elbo.
+        """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
         where a signal stopped it, and UserError where the disk or the numbers did.
@@ -158,7 +158,10 @@ class Train:
             },
             "data": describe_data(data.splits, data.splits.test),
             "model": describe_model(module.model),
-            "validation": {"best_elbo": checkpoints.best},
+            "validation": {
+                "best_elbo": checkpoints.best,
+                **test_numbers(module.model, data.splits.validation, cfg.seed),
+            },
             "test": test_numbers(module.model, data.splits.test, cfg.seed),
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
@@ -174,8 +177,8 @@ class Train:
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
-        console.print(f"tensorboard --logdir {shown(folder.parent)}", soft_wrap=True)
-        return checkpoints.best
+        console.print(f"tensorboard --logdir {folders.shown(folder.parent)}", soft_wrap=True)
+        return float(metrics["validation"]["elbo"]["mean"])
 
     def _fit(
         self,
@@ -244,7 +247,7 @@ def hush_lightning() -> None:
 
 
 def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
-    """The test ELBO and its two terms over a whole split, with standard errors."""
+    """The ELBO and its two terms over a whole split, with standard errors."""
     terms = evaluation.elbo_terms(model.eval(), split.images, samples=1, seed=seed)
     sampled = {"samples": 1, "seed": seed}
     return {
@@ -292,12 +295,6 @@ def show(findings: Findings, folder: Path, console: Console) -> None:
         console.print(str(folder / folders.FIGURES / f"{name}.png"), soft_wrap=True)
 
 
-def shown(folder: Path) -> str:
-    """A folder as a person would type it: from here, where it lies below."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     """The table at the end of a run."""
     table = Table(title=f"test set: {len(splits.test):,} images, {splits.caption}")
@@ -311,5 +308,5 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     ):
         number = metrics["test"][name]
         table.add_row(label, f"{number['mean']:.2f}", f"{number['stderr']:.2f}")
-    table.caption = shown(folder)
+    table.caption = folders.shown(folder)
     return table

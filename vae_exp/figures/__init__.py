@@ -2,7 +2,8 @@
 
 Nothing here knows a model or a file, and nothing touches pyplot's global state. `page` an empty
 figure, its footnote, its bytes · `images` rows and sheets of images · `latent` points, circles and
-contours in the plane · `calibration` rank histograms, coverage, bars of KL.
+contours in the plane · `calibration` rank histograms, coverage, bars of KL · `sweeps` a number
+against a knob.
 """
 
 from vae_exp.figures.images import image_grid, image_mosaic, image_rows

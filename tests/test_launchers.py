@@ -1,0 +1,76 @@
+"""Jobs of a sweep in other processes, by Hydra's own launchers: the same answer."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from kill_and_resume import LAST, WEIGHTS, start, stop_when
+from test_sweep_runs import TINY, only_sweep, rows
+
+from vae_exp import launching
+
+
+def launched(cwd: Path, name: str, *words: str) -> Path:
+    """A sweep of three jobs, the second of which fails, on a launcher; its folder."""
+    package = launching.EXTRAS
+    plugin = next(plugin for plugin, extra in package.items() if name.startswith(extra))
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"vae-exp[{package[plugin]}] is missing")
+    process = start(
+        cwd, "-m", f"hydra/launcher={name}", *words, *TINY, "epochs=1", "lr=1e-3,1e18,1e-2"
+    )
+    out, err = process.communicate()
+    assert process.returncode == 1, err
+    assert "job 1 failed: training diverged" in out + err or name.startswith(("ray", "submitit"))
+    assert "Traceback" not in err
+    sweep = only_sweep(cwd)
+    assert [row["status"] for row in rows(sweep)] == ["finished", "failed", "finished"]
+    assert "training diverged" in rows(sweep)[1]["error"]
+    assert "2 of 3 jobs finished" in (sweep / "sweep.md").read_text()
+    assert (
+        f"-m resume={sweep.relative_to(cwd)} hydra/launcher={name}"
+        in (sweep / "sweep.md").read_text()
+    )
+    return sweep
+
+
+def threads(sweep: Path) -> list[int]:
+    """How many threads each finished job used."""
+    found = sorted(sweep.glob("*/metrics.json"))
+    return [json.loads(path.read_text())["run"]["threads"] for path in found]
+
+
+def test_joblib_runs_processes_that_divide_the_cores(tmp_path: Path) -> None:
+    sweep = launched(tmp_path, "joblib")
+    assert threads(sweep) == [1, 1]
+
+
+def test_submitit_runs_a_job_for_each_and_finds_its_result(tmp_path: Path) -> None:
+    sweep = launched(tmp_path, "submitit_local")
+    assert threads(sweep) == [1, 1]
+    assert len(list(sweep.glob(".submitit/*"))) >= 3
+
+
+@pytest.mark.slow
+def test_ray_runs_them_on_this_machine(tmp_path: Path) -> None:
+    assert threads(launched(tmp_path, "ray")) == [1, 1]
+
+
+def test_a_signal_to_the_parent_ends_parallel_jobs_which_can_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="vae-exp[joblib] is missing")
+    words = ["-m", "hydra/launcher=joblib", *TINY, "seed=0,1,2"]
+    process = start(tmp_path, *words, "epochs=300")
+
+    def both_have_begun() -> bool:
+        return len(list(tmp_path.glob(f"multirun/*/*/*/{LAST}"))) == 2
+
+    assert stop_when(process, both_have_begun, signal.SIGTERM)
+    _, err = process.communicate()
+    sweep = only_sweep(tmp_path)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1].endswith(f"-m resume={sweep.relative_to(tmp_path)} {words[1]}")
+    assert not list(sweep.glob(f"*/{WEIGHTS}"))
+    with (sweep / "sweep.csv").open() as file:
+        statuses = [row["status"] for row in csv.DictReader(file)]
+    assert statuses == ["cut off", "cut off", "not started"]

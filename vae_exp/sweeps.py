@@ -1,0 +1,278 @@
+"""What a sweep's folder holds: its jobs, how each of them ended, and their numbers."""
+
+import csv
+import io
+import json
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from filelock import FileLock, Timeout
+
+from vae_exp import folders
+from vae_exp.atomic import write_atomically
+from vae_exp.errors import UserError
+from vae_exp.schema import SCHEMA, check_schema
+
+ROOT = "multirun"
+JOBS = "jobs.yaml"  # every job's overrides, written before the first one starts
+LOCK = ".lock"
+ERROR = "error.txt"  # of a job that failed: what was raised, its last line the error itself
+DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
+STUDY = "study.db"  # of a search, in SQLite
+FINISHED, FAILED, CUT_OFF, NOT_STARTED = "finished", "failed", "cut off", "not started"
+UNDER_WAY = "under way"
+TO_DO = (FAILED, CUT_OFF, NOT_STARTED)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep was asked to do; ``jobs`` is None for a search, which draws its own.
+
+    ``fixed`` are a search's overrides and ``hydra`` the words for Hydra itself, such as a launcher.
+    """
+
+    jobs: list[list[str]] | None
+    fixed: list[str] = field(default_factory=list)
+    hydra: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep: its number, its overrides, how it ended and what it found."""
+
+    number: int
+    folder: Path
+    overrides: tuple[str, ...]
+    status: str
+    metrics: dict[str, Any]
+    error: str = ""
+
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """The overrides that runs of several seeds have in common."""
+        return tuple(word for word in self.overrides if key_of(word) != "seed")
+
+    @property
+    def seed(self) -> int:
+        """The seed; of a run without an override of it, what it recorded."""
+        given = [value_of(word) for word in self.overrides if key_of(word) == "seed"]
+        return int(given[-1] if given else self.metrics.get("run", {}).get("seed", 0))
+
+
+def key_of(word: str) -> str:
+    """The key of an override, such as ``lr`` of ``lr=0.01``."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def value_of(word: str) -> str:
+    """The value of an override, as text."""
+    return word.partition("=")[2]
+
+
+def find(spec: str) -> Path:
+    """The sweep's folder that ``latest`` or a path names; raises UserError where there is none."""
+    if spec == "latest":
+        found = started()
+        if not found:
+            raise UserError(f"sweep=latest found no sweep in {ROOT}: start one first")
+        return found[0]
+    folder = Path(spec)
+    if os.path.isfile(folder / JOBS):
+        return folder
+    raise UserError(
+        f"sweep must be latest or a sweep's folder, got {spec!r}, which "
+        + (f"holds no {JOBS}" if os.path.exists(spec) else "does not exist")
+    )
+
+
+def started() -> list[Path]:
+    """The folders of all sweeps, the newest first."""
+    plans = list(Path(ROOT).glob(f"**/{JOBS}"))
+    newest_first = sorted(plans, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [path.parent for path in newest_first]
+
+
+def find_unfinished(spec: str) -> Path | None:
+    """The sweep to go on with: a folder, or the newest neither finished nor under way."""
+    if spec != "latest":
+        try:
+            return find(spec)
+        except UserError as error:
+            raise UserError("resume with -m: " + str(error)) from None
+    if not started():
+        raise UserError(f"resume=latest found no sweep in {ROOT}: start one first")
+    for folder in started():
+        plan = read_plan(folder)
+        done = plan.jobs is not None and all(job.status == FINISHED for job in jobs(folder))
+        if not done and not is_held(folder):
+            return folder
+    return None
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep a sweep to this process; raises UserError where another one runs it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder} is a sweep that another process runs") from None
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process runs a sweep."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Put down what a sweep is to do, so that jobs which never start are known too."""
+    contents = {"schema": SCHEMA, "hydra": plan.hydra, "fixed": plan.fixed, "jobs": plan.jobs}
+    text = yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=1000)
+    write_atomically(folder / JOBS, text.encode())
+
+
+def read_plan(folder: Path) -> Plan:
+    """What a sweep was asked to do; raises UserError where its file is damaged."""
+    path = folder / JOBS
+    try:
+        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is damaged: {_last_line(str(error))}") from error
+    if not isinstance(contents, dict):
+        raise UserError(f"{path} is damaged: it holds no plan of a sweep")
+    check_schema(path, contents.get("schema"))
+    listed, fixed, hydra = (contents.get(key) for key in ("jobs", "fixed", "hydra"))
+    words = [fixed, hydra, *(listed if isinstance(listed, list) else [])]
+    whole = (listed is None or isinstance(listed, list)) and all(
+        isinstance(some, list) and all(isinstance(word, str) for word in some) for some in words
+    )
+    if not whole:
+        raise UserError(f"{path} is damaged: it holds no plan of a sweep")
+    return Plan(listed, list(fixed or []), list(hydra or []))
+
+
+def jobs(folder: Path) -> list[Job]:
+    """All jobs of a sweep by number, also those that never started."""
+    planned = read_plan(folder).jobs or []
+    numbers = {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
+    return [
+        _read(folder / str(number), planned[number] if number < len(planned) else None)
+        for number in sorted(numbers | set(range(len(planned))))
+    ]
+
+
+def _read(folder: Path, planned: Sequence[str] | None) -> Job:
+    overrides = planned if planned is not None else _overrides(folder)
+    metrics: dict[str, Any] = {}
+    error = ""
+    try:
+        metrics = json.loads((folder / folders.METRICS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as problem:
+        error = f"{folder / folders.METRICS} is damaged: {problem}"
+    if os.path.isfile(folder / ERROR):
+        status = FAILED
+        error = _last_line((folder / ERROR).read_text(encoding="utf-8", errors="replace"))
+    elif folders.is_finished(folder) or os.path.isfile(folder / DONE):
+        status = FAILED if error else FINISHED
+    elif not os.path.isfile(folder / folders.STARTED):
+        status = NOT_STARTED
+    else:
+        status = UNDER_WAY if folders.is_held(folder) else CUT_OFF
+    if not isinstance(metrics, dict):
+        metrics = {}
+    return Job(int(folder.name), folder, tuple(overrides), status, metrics, error)
+
+
+def _overrides(folder: Path) -> list[str]:
+    try:
+        words = yaml.safe_load((folder / folders.STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def record(folder: Path, error: BaseException) -> str:
+    """Leave in a job's folder why it failed, a line for what the input explains; returns it."""
+    if isinstance(error, UserError):
+        text = " ".join(str(error).split())
+    else:
+        text = "".join(traceback.format_exception(error)).rstrip()
+    with suppress(OSError):  # a full disk: the job then counts as cut off
+        write_atomically(folder / ERROR, (text + "\n").encode())
+    return _last_line(text)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+def numbers_of(job: Job) -> dict[str, float]:
+    """Every final number of a job with its standard error, by names such as ``test/elbo``."""
+    found: dict[str, float] = {}
+    _collect(job.metrics.get("validation", {}), "val", found)
+    _collect(job.metrics.get("test", {}), "test", found)
+    for name, analysis in job.metrics.get("analyses", {}).items():
+        _collect(analysis, name, found, estimates_only=True)
+    return found
+
+
+def _collect(
+    node: Any, name: str, found: dict[str, float], *, estimates_only: bool = False
+) -> None:
+    if isinstance(node, dict) and _is_number(node.get("mean")):
+        found[name] = node["mean"]
+        if _is_number(node.get("stderr")):
+            found[f"{name}_stderr"] = node["stderr"]
+    elif isinstance(node, dict):
+        for key, below in node.items():
+            _collect(below, f"{name}/{key}", found, estimates_only=estimates_only)
+    elif _is_number(node) and not estimates_only:
+        found[name] = node
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def as_csv(rows: Sequence[Job]) -> str:
+    """A row a job: its number, overrides, status, seconds, numbers and error."""
+    keys = list(dict.fromkeys(key_of(word) for job in rows for word in job.overrides))
+    names = list(dict.fromkeys(name for job in rows for name in numbers_of(job)))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["job", *keys, "status", "seconds", *names, "error"])
+    for job in rows:
+        given = {key_of(word): value_of(word) for word in job.overrides}
+        numbers = numbers_of(job)
+        writer.writerow(
+            [
+                job.number,
+                *(given.get(key, "") for key in keys),
+                job.status,
+                job.metrics.get("run", {}).get("wall_seconds", ""),
+                *(numbers.get(name, "") for name in names),
+                job.error,
+            ]
+        )
+    return file.getvalue()
