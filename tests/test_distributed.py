@@ -25,10 +25,10 @@ from kill_and_resume import (
     wait_until,
 )
 
-from vae_exp import config, folders
+from vae_exp import folders
 from vae_exp.__main__ import _main
-from vae_exp.building import build
 from vae_exp.data import EpochBatches
+from vae_exp.distributed import Processes
 from vae_exp.errors import UserError
 
 # The last batch of each epoch has 11 images: one process sees 5 of them, the other 6.
@@ -168,8 +168,5 @@ def test_what_cannot_be_shared_is_refused_before_training(
     with pytest.raises(UserError, match=r"trainer.devices above 1 needs trainer=ddp, got 2"):
         _main(["data=debug", "trainer.devices=2"])
     assert not list(tmp_path.iterdir())
-    cfg = config.composed(config.parse(["trainer=ddp", "trainer.accelerator=gpu"]))
-    too_many = torch.cuda.device_count() + 1
-    cfg.trainer.devices = max(2, too_many)
     with pytest.raises(UserError, match=r"must be at most|needs a GPU that torch can use"):
-        build(cfg.trainer)
+        Processes("gpu", max(2, torch.cuda.device_count() + 1))

@@ -85,11 +85,10 @@ def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:
 
 def _add(writer: SummaryWriter, tag: str, **content: Any) -> None:
     data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
-    value = Summary.Value(
-        tag=tag,
-        metadata=metadata.create_summary_metadata(data),
-        tensor=metadata.NULL_TENSOR,
-    )
+    described = metadata.create_summary_metadata(data)
+    # A map's order changes from one process to the next.
+    described.plugin_data.content = data.SerializeToString(deterministic=True)
+    value = Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
     writer._get_file_writer().add_summary(Summary(value=[value]))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -26,6 +27,12 @@ class QuietTensorBoard(TensorBoardLogger):
         super().__init__(folder, name="", version="", default_hp_metric=False)
         self.folder = folder
         threading.excepthook = _leave_to_flush
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers; raises OSError where they cannot be written, which Lightning would hide."""
+        for name, value in metrics.items():
+            self.experiment.add_scalar(name, value, step)
 
     def save(self) -> None:
         """Write out what is pending."""
