@@ -230,7 +230,7 @@ def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> 
         (["resume=latest"], "resume=latest found no run"),
         (["resume=latest", "epochs=5"], "epochs cannot be given with resume"),
         (["resume=latest", "data=debug"], "data cannot be given with resume"),
-        (["-m", "resume=a,b"], "leave --multirun out"),
+        (["-m", "resume=a,b"], "one sweep at a time"),
     ],
 )
 def test_a_wrong_resume_is_refused_in_one_line(

@@ -30,6 +30,7 @@ Train variational autoencoders on binarised MNIST and look at what they learnt.
 
   python -m vae_exp data=debug epochs=5              train on a few images
   python -m vae_exp -m latent_dim=2,5,10 seed=0,1    sweep: every combination
+  python -m vae_exp +sweep=optuna                    search lr, sizes of layers
   python -m vae_exp task=samples run=latest          look at the last run
   python -m vae_exp resume=latest                    go on with a stopped run
 

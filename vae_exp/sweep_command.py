@@ -43,6 +43,10 @@ def resume(overrides: list[Override]) -> int:
     Returns the exit code.
     """
     others = [override for override in overrides if not override.is_hydra_override()]
+    if any(
+        override.key_or_group == "resume" and override.is_sweep_override() for override in others
+    ):
+        raise UserError("resume goes on with one sweep at a time: give one folder, or latest")
     folder = sweeps.find_unfinished(config.resumed(config.composed(others), others))
     if folder is None:
         print("nothing to resume: every sweep in multirun is finished or under way")
