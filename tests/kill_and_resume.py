@@ -158,7 +158,8 @@ def differences(run: Path, reference: Path) -> list[str]:
     if logged(run) != logged(reference):
         found.append("event files")
     one, other = (json.loads((path / "metrics.json").read_text()) for path in (run, reference))
-    del one["run"]["wall_seconds"], other["run"]["wall_seconds"]
+    for clock_or_code in ("wall_seconds", "git"):
+        del one["run"][clock_or_code], other["run"][clock_or_code]
     if one != other:
         found.append("metrics.json")
     for pattern in ("figures/*", "projector*/*", "projector*.*"):

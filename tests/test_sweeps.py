@@ -284,7 +284,7 @@ def test_a_picture_has_a_panel_a_knob_with_its_intervals(mixed: Path) -> None:
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 1) * 1.0)
     assert ax.get_ylim()[0] < low < high < ax.get_ylim()[1]
     assert ax.get_xlim()[0] < 0.001 < 0.1 < ax.get_xlim()[1]
-    assert "100 images of mnist" in fig._supxlabel.get_text()  # type: ignore[attr-defined]
+    assert "100 images of MNIST" in fig._supxlabel.get_text()  # type: ignore[attr-defined]
     assert png(fig).startswith(b"\x89PNG")
 
 

@@ -28,7 +28,7 @@ class QuietTensorBoard(TensorBoardLogger):
         self.folder = folder
         threading.excepthook = _leave_to_flush
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers; raises OSError where they cannot be written, which Lightning would hide."""
         for name, value in metrics.items():

@@ -123,6 +123,13 @@ def protocol_of(job: Job) -> dict[str, Any]:
     }
 
 
+def data_of(column: Column) -> str:
+    """Which images a column is about, in words."""
+    names = {"mnist": "MNIST", "digits": "bundled digits (not MNIST)"}
+    binarization = column.protocol["binarization"].replace(">", " > ")
+    return f"{names.get(column.protocol['name'], column.protocol['name'])}, {binarization}"
+
+
 def _has_numbers(job: Job) -> bool:
     metrics = job.metrics
     parts = ("test", "validation", "data")

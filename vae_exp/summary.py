@@ -12,7 +12,7 @@ from rich.table import Table
 from vae_exp import folders, sweeps
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
-from vae_exp.replicates import Column, Difference, Setting, columns, number, swept
+from vae_exp.replicates import Column, Difference, Setting, columns, data_of, number, swept
 from vae_exp.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -91,9 +91,7 @@ def _taken(column: Column, seed: int) -> tuple[Differences, str]:
 def title_of(column: Column) -> str:
     """Which images a column is about."""
     about = column.protocol
-    binarization = about["binarization"].replace(">", " > ")
-    where = about["name"] + (" (not MNIST)" if about["name"] == "digits" else "")
-    return f"{about['split']} set: {about['images']:,} images of {where}, {binarization}"
+    return f"{about['split']} set: {about['images']:,} images of {data_of(column)}"
 
 
 def explained(column: Column, gains: Differences) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vae_exp.figures import caption, figure
 from vae_exp.figures.sweeps import COLORS, Line, knob_axis, knob_lines
-from vae_exp.replicates import Column, Interval, Setting, number, swept
+from vae_exp.replicates import Column, Interval, Setting, data_of, number, swept
 from vae_exp.sweeps import Job
 
 SERIES: dict[str, Callable[[Setting], Interval]] = {
@@ -48,9 +48,7 @@ def _value(job: Job, key: str) -> str:
 
 
 def _about(column: Column) -> str:
-    about = column.protocol
-    where = about["name"] + (" (not MNIST)" if about["name"] == "digits" else "")
-    return f"test: {about['images']:,} images of {where}, {about['binarization']}"
+    return f"test: {column.protocol['images']:,} images of {data_of(column)}"
 
 
 def _legend(axes: Sequence[Axes]) -> None:
