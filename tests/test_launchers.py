@@ -9,7 +9,7 @@ import pytest
 from kill_and_resume import LAST, WEIGHTS, start, stop_when
 from test_sweep_runs import TINY, only_sweep, rows
 
-from vae_exp import launching
+from vae_exp.sweeping import launching
 
 
 def launched(cwd: Path, name: str, *words: str) -> Path:

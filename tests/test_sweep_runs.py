@@ -12,8 +12,9 @@ from kill_and_resume import LAST, WEIGHTS, checkpoint, same, start, stop_when, t
 from test_end_to_end import ink
 
 from vae_exp import __main__ as cli
-from vae_exp import folders, sweeps
+from vae_exp import folders
 from vae_exp.errors import UserError
+from vae_exp.sweeping import sweeps
 
 TINY = (
     "task=fit",
@@ -221,7 +222,7 @@ def test_a_search_maximises_val_elbo_says_the_command_and_goes_on(
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vae_exp import launching
+    from vae_exp.sweeping import launching
 
     monkeypatch.setattr(launching, "_is_installed", lambda package: False)
     for name, extra in (("joblib", "joblib"), ("submitit_slurm", "submitit"), ("ray", "ray")):

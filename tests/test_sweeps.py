@@ -14,13 +14,14 @@ from rich.console import Console
 from scipy import stats
 from test_comparison import a_model, make_run, nudged
 
-from vae_exp import folders, replicates, runs, summary, sweeps
+from vae_exp import folders, runs
 from vae_exp.comparison import contend
-from vae_exp.differences import differences
 from vae_exp.errors import UserError
 from vae_exp.figures import png
-from vae_exp.replicates import Column, Setting, columns, interval
-from vae_exp.summary_figure import draw
+from vae_exp.sweeping import replicates, summary, sweeps
+from vae_exp.sweeping.differences import differences
+from vae_exp.sweeping.figure import draw
+from vae_exp.sweeping.replicates import Column, Setting, columns, interval
 
 FIXED = ("data=debug", "epochs=2")
 

@@ -19,9 +19,10 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, folders, knobs, sweeps
+from vae_exp import config, folders, knobs
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
+from vae_exp.sweeping import sweeps
 
 REFUSED = 2
 
@@ -81,17 +82,17 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         return
     if any(override.key_or_group == "resume" for override in overrides):
         if args.multirun:
-            from vae_exp import sweep_command
+            from vae_exp.sweeping import command
 
-            sys.exit(sweep_command.resume(overrides))
+            sys.exit(command.resume(overrides))
         _resume(overrides)
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
     if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
-        from vae_exp import sweep_command
+        from vae_exp.sweeping import command
 
-        sys.exit(sweep_command.start(cfg, overrides))
+        sys.exit(command.start(cfg, overrides))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
     if config.trains(cfg):

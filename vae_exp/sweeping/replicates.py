@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vae_exp.sweeps import FINISHED, Job, key_of, value_of
+from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
 LEVEL = 0.95
 

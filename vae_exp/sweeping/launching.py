@@ -17,9 +17,10 @@ from hydra.errors import InstantiationException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, folders, sweeps
+from vae_exp import config, folders
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
+from vae_exp.sweeping import sweeps
 
 INCOMPLETE = 1
 EXTRAS = {
@@ -216,7 +217,7 @@ def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
 def _name_what_is_missing(folder: Path, plan: sweeps.Plan, *, thorough: bool) -> bool:
     """The summary, and the jobs that never started; returns whether every job is finished."""
     jobs = sweeps.jobs(folder)
-    from vae_exp.summary import summarise
+    from vae_exp.sweeping.summary import summarise
 
     try:
         summarise(folder, thorough=thorough, resume=how_to_resume(folder, plan))

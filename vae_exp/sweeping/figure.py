@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from vae_exp.figures import caption, figure
 from vae_exp.figures.sweeps import COLORS, Line, knob_axis, knob_lines
-from vae_exp.replicates import Column, Interval, Setting, data_of, number, swept
-from vae_exp.sweeps import Job
+from vae_exp.sweeping.replicates import Column, Interval, Setting, data_of, number, swept
+from vae_exp.sweeping.sweeps import Job
 
 SERIES: dict[str, Callable[[Setting], Interval]] = {
     "validation": lambda setting: setting.validation,

@@ -5,8 +5,9 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from vae_exp import config, folders, launching, sweeps
+from vae_exp import config, folders
 from vae_exp.errors import UserError
+from vae_exp.sweeping import launching, sweeps
 
 
 def start(cfg: DictConfig, overrides: list[Override]) -> int:

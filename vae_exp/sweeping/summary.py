@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vae_exp import folders, sweeps
+from vae_exp import folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
-from vae_exp.replicates import Column, Difference, Setting, columns, data_of, number, swept
-from vae_exp.sweeps import Job
+from vae_exp.sweeping import sweeps
+from vae_exp.sweeping.replicates import Column, Difference, Setting, columns, data_of, number, swept
+from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
 BEST = "*"
@@ -72,7 +73,7 @@ def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
     (folder / PICTURE).unlink(missing_ok=True)
     if found and swept(jobs):
         from vae_exp.figures import png
-        from vae_exp.summary_figure import draw
+        from vae_exp.sweeping.figure import draw
 
         picture = draw(jobs, found)
         if picture is not None:
@@ -80,7 +81,7 @@ def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
 
 
 def _taken(column: Column, seed: int) -> tuple[Differences, str]:
-    from vae_exp.differences import differences
+    from vae_exp.sweeping.differences import differences
 
     try:
         return differences(column, seed), ""
