@@ -15,8 +15,12 @@ G     points of a grid over z
 
 From the ground up: ``seeding``, ``densities``, ``networks``, ``bounds``, ``data`` and ``figures``
 know nothing of the rest; ``posteriors`` and ``model`` put densities and networks together;
-``svi`` and ``quadrature`` infer z from any log joint; ``evaluation`` turns a model and data into
-numbers; ``analysis`` holds one module per question put to a trained model; ``training``,
-``callbacks``, ``runs`` and ``tasks`` run experiments. Nothing below ``training`` needs Lightning
-or Hydra.
+``svi``, ``lattice`` and ``quadrature``, ``importance``, ``ais`` and ``hmc`` infer z from any log
+joint; ``evaluation``, ``gap``, ``completion``, ``diagnostics`` and ``comparison`` turn a model and
+data into numbers; ``analysis`` holds one module per question put to a trained model. Nothing up to
+here needs Lightning or Hydra.
+
+``training`` (with ``objectives``, ``optimizers``, ``watch``), ``callbacks``, ``board``,
+``checkpointing``, ``distributed``, ``runs`` and ``tasks`` run experiments; ``sweeping`` runs many;
+``config`` and ``knobs`` check what is typed before any of this is imported.
 """
