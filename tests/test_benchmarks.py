@@ -1,0 +1,63 @@
+"""A benchmark takes turns, compares within a round, and measures what a user runs."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from benchmarks import growth, training
+from benchmarks.paired import alternate, quartiles, table
+from vae_exp.data import DigitsDataModule
+from vae_exp.figures import png
+
+
+def test_contestants_take_turns_and_are_compared_within_a_round() -> None:
+    turns: list[str] = []
+    slow_minutes = iter([100.0, 1.0, 5.0, 2.0])  # the first round does not count
+    minute = 0.0
+
+    def limit() -> Mapping[str, float]:
+        nonlocal minute
+        minute = next(slow_minutes)
+        turns.append("limit")
+        return {"limit": minute}
+
+    def ours() -> Mapping[str, float]:
+        turns.append("ours")
+        return {"ours": 2 * minute, "whole": 3 * minute}
+
+    found = alternate([limit, ours], "limit", rounds=3, title="")
+    assert turns == ["limit", "ours"] * 4
+    assert found["limit"].seconds == [1, 5, 2]
+    assert found["ours"].ratios == [2, 2, 2]
+    assert found["whole"].as_dict()["ratio_median"] == 3
+    assert found["ours"].as_dict()["seconds_median"] == 4
+    assert table("", found, {"ours": 1.25}).row_count == 3
+
+
+def test_quartiles_hold_half_of_the_rounds() -> None:
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == [2, 4]
+    assert quartiles([7.0]) == [7, 7]
+
+
+def test_the_trainer_is_timed_by_epoch_with_and_without_what_follows_the_steps() -> None:
+    data = DigitsDataModule(source="digits", train_size=60, validation_size=30, batch_size=20)
+    data.setup()
+    found = training.OurTrainer(data, hidden=10)()
+    assert 0 < found[training.STEPS] < found[training.WHOLE]
+
+
+def test_growth_draws_every_setting() -> None:
+    points = {
+        name: [
+            {"value": value, "seconds": 2.0 * value, "limit": 1.0 * value, "megabytes": 600.0}
+            for value in values
+        ]
+        for name, values in growth.GROWN.items()
+    }
+    fig = growth.draw(points, "a machine")
+    assert len(fig.axes) == 2 * len(growth.GROWN)
+    for ax, name in zip(fig.axes, growth.GROWN, strict=False):
+        ours, limit = ax.lines
+        assert list(ours.get_ydata()) == pytest.approx([2 * x for x in limit.get_ydata()])
+        assert list(ours.get_xdata()) == growth.GROWN[name]
+    assert png(fig).startswith(b"\x89PNG")
