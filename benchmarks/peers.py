@@ -18,7 +18,7 @@ HIDDEN, PIXELS, DIMS = 500, 784, 2
 
 
 def jax_scan(images: Tensor, batch: int) -> Contest:
-    """JAX with optax-like Adam written out, the whole epoch in one jitted scan."""
+    """JAX with Adam written out, the whole epoch in one jitted scan."""
     import jax
     import jax.numpy as jnp
 
