@@ -166,8 +166,9 @@ class Helper:
     def failure(self) -> str:
         """How it ended, in words."""
         code = self.process.returncode
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed ({code})"
-        return f"{self.name} {how}" + "".join(f": {line}" for line in self.told().splitlines()[-1:])
+        if code < 0:
+            return f"{self.name} was ended by {signal.Signals(-code).name}"
+        return ": ".join([f"{self.name} failed ({code})", *self.told().splitlines()[-1:]])
 
     def told(self) -> str:
         """What it wrote to stderr."""
