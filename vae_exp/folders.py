@@ -110,11 +110,23 @@ def hold(folder: Path) -> Iterator[None]:
     if is_helper():
         yield
         return
-    lock = FileLock(folder / LOCK)
+    with locked(folder, LOCK, f"{folder} is being written by another process"):
+        yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is writing a run."""
+    return is_locked(folder / LOCK)
+
+
+@contextmanager
+def locked(folder: Path, name: str | Path, taken: str) -> Iterator[None]:
+    """Hold a lock in a folder; raises UserError, saying ``taken``, where another process has it."""
+    lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{folder} is being written by another process") from None
+        raise UserError(taken) from None
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror}") from error
     try:
@@ -123,10 +135,10 @@ def hold(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process is writing a run."""
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock."""
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with FileLock(path, timeout=0):
             return False
     except Timeout:
         return True

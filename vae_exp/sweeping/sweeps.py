@@ -5,14 +5,13 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
@@ -115,31 +114,14 @@ def find_unfinished(spec: str) -> Path | None:
     return None
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> AbstractContextManager[None]:
     """Keep a sweep to this process; raises UserError where another one runs it."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{folder} is a sweep that another process runs") from None
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return folders.locked(folder, LOCK, f"{folder} is a sweep that another process runs")
 
 
 def is_held(folder: Path) -> bool:
     """Whether a process runs a sweep."""
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
+    return folders.is_locked(folder / LOCK)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
