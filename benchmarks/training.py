@@ -1,5 +1,6 @@
 """One training epoch of the default model: through our Trainer, and as plain loops."""
 
+import io
 import statistics
 import tempfile
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -84,7 +86,7 @@ class OurTrainer:
             folder = Path(name)
             logger = QuietTensorBoard(folder)
             checkpoints = Checkpoints(folder, logger, interrupts, describe_images(self.data.splits))
-            quiet = EpochProgress(10**6)  # its first line would come after a million epochs
+            quiet = EpochProgress(EPOCHS, Console(file=io.StringIO()))
             model = default_model(self.latent_dim, self.hidden)
             module = VAEModule(model, self.objective, AdamOneCycle(), seed=0)
             trainer = self.hardware.trainer(EPOCHS, folder, logger, [quiet, checkpoints, stamps])

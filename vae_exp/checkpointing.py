@@ -29,7 +29,7 @@ class Checkpoints(Checkpoint):
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
     val/elbo. Each tells how long the run has taken, which images it saw, and how long its event
-    files were. A signal ends the step and raises Interrupted.
+    files were. A signal ends the block of steps under way and raises Interrupted.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Checkpoints(Checkpoint):
         return self._earlier + time.monotonic() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From now on a signal waits for the end of a step."""
+        """From now on a signal waits for the end of a block of steps."""
         self._saved = time.monotonic()
         # Lightning has taken SIGTERM: between two hooks it would end the process with exit code 0.
         self.interrupts.install()
