@@ -53,9 +53,10 @@ def elbo_terms(
     """The ELBO of every image with its two terms, the KL in closed form.
 
     images [N, D] -> terms [N], estimated from ``samples`` z an image. The noise of an image
-    depends on its place and on ``seed``, not on ``batch_size``.
+    depends on its place and on ``seed``, not on ``batch_size``: how many z are decoded at a time.
     """
     shape = (samples, len(images), model.latent_dim)
+    batch_size = max(1, batch_size // samples)
     noise = torch.randn(shape, generator=generator(seed, "elbo"))
     batches = [
         model.elbo_terms(x.to(model.device), epsilon.to(model.device))

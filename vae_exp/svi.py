@@ -42,12 +42,11 @@ def fit(
     parameters = [p.detach().clone().requires_grad_() for p in start.variational_parameters()]
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    at_once = max(1, ROWS // max(1, start.mean[..., 0].numel()))
     trace = []
     for _ in range(steps):
         optimizer.zero_grad()
         log_weights = []
-        for noise in antithetic_noise(samples, start.mean, generator).split(at_once):
+        for noise in _blocks(antithetic_noise(samples, start.mean, generator)):
             z = start.with_parameters(parameters).sample(noise)
             frozen = start.with_parameters([p.detach() for p in parameters])
             log_weights.append(log_joint(z) - frozen.log_density(z))
@@ -64,6 +63,12 @@ def antithetic_noise(
     """Standard Gaussian noise in pairs ε, −ε: [samples, *like.shape]; an odd one stands alone."""
     half = _drawn(((samples + 1) // 2, *like.shape), like, generator)
     return torch.cat([half, -half])[:samples]
+
+
+def _blocks(z: Tensor) -> tuple[Tensor, ...]:
+    """z [S, .., Z] cut along its first axis, so that each block has about ROWS points."""
+    blocks: tuple[Tensor, ...] = z.split(max(1, ROWS // max(1, z[0, ..., 0].numel())))
+    return blocks
 
 
 def _drawn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -85,8 +90,11 @@ def elbo_of(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Monte Carlo estimate of the ELBO of a q that stays as it is: [B] in nats."""
-    z = q.sample(antithetic_noise(samples, q.mean, generator))
-    return bounds.elbo(log_joint(z) - q.log_density(z))
+    log_weights = []
+    for noise in _blocks(antithetic_noise(samples, q.mean, generator)):
+        z = q.sample(noise)
+        log_weights.append(log_joint(z) - q.log_density(z))
+    return bounds.elbo(torch.cat(log_weights))
 
 
 @torch.no_grad()
@@ -109,7 +117,7 @@ def promising_starts(
     """
     like = torch.empty(0) if like is None else like
     z = _drawn((candidates, 1, latent_dim), like, generator).expand(-1, images, -1)
-    score = log_joint(z)  # [candidates, B]
+    score = torch.cat([log_joint(block) for block in _blocks(z)])  # [candidates, B]
     best = torch.stack([part.argmax(0) for part in score.tensor_split(starts)])
     sizes = torch.tensor([0, *(len(part) for part in score.tensor_split(starts))], device=z.device)
     first = sizes.cumsum(0)[:-1]
