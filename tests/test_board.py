@@ -9,8 +9,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
 from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, start, train
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -97,7 +99,7 @@ def test_hparams_show_every_setting_beside_the_final_numbers(run: Path) -> None:
     assert swept.items() <= settings.items()
     reported = json.loads((run / "metrics.json").read_text())["test"]
     for name, number in reported.items():
-        assert metrics[f"test/{name}"] == pytest.approx(number["mean"], rel=1e-5)
+        assert metrics[f"{board.TEST}/{name}"] == pytest.approx(number["mean"], rel=1e-5)
     assert {"val/elbo", "val/kl", "train/elbo"} <= metrics.keys()
 
 
@@ -108,18 +110,29 @@ def test_runs_side_by_side_have_all_their_columns_and_no_stray_metric(runs: Path
     assert {settings["objective.samples"] for settings, _ in rows.values()} == {1, 7}
     metrics = {info.name.tag for info in experiment.metric_infos}
     assert metrics == {"train/elbo"} | {
-        f"{split}/{term}" for split in ("val", "test") for term in board.TERMS
+        f"{split}/{term}" for split in ("val", board.TEST) for term in board.TERMS
     }
     assert all(info.name.group == "" for info in experiment.metric_infos)
     differing = {info.name for info in experiment.hparam_infos if info.differs}
     assert {"seed", "epochs", "latent_dim", "objective.samples"} <= differing
 
 
-def test_figures_have_a_step_for_each_epoch_that_was_asked_for(run: Path) -> None:
+def test_figures_are_at_the_steps_of_the_bounds_of_their_epochs(run: Path) -> None:
     events = EventAccumulator(str(run), {"images": 0})
     events.Reload()
+    steps = [scalar.step for scalar in events.Scalars("val/elbo")]
+    assert len(steps) == 3
     for name in ("samples", "scatter"):
-        assert [image.step for image in events.Images(f"figures/{name}")] == [1, 2, 3]
+        assert [image.step for image in events.Images(f"figures/{name}")] == steps
+    [test] = events.Scalars(f"{board.TEST}/elbo")
+    assert test.step == steps[-1]
+
+
+def test_curves_stand_above_the_single_dots(run: Path) -> None:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    groups = [tag.partition("/")[0] for tag in sorted(events.Tags()["scalars"])]
+    assert list(dict.fromkeys(groups)) == ["train", "val", board.TEST]
 
 
 def test_config_and_summary_can_be_read(run: Path) -> None:
@@ -127,7 +140,12 @@ def test_config_and_summary_can_be_read(run: Path) -> None:
     events.Reload()
     [config] = events.Tensors("config")
     [text] = config.tensor_proto.string_val
-    assert text.decode() == f"```yaml\n{(run / folders.CONFIG).read_text()}```"
+    shown = yaml.safe_load(text.decode().removeprefix("```yaml\n").removesuffix("```"))
+    saved = OmegaConf.load(run / folders.CONFIG)
+    assert shown["data"].pop("root") == "${oc.env:VAE_EXP_DATA,data}"  # of no interest elsewhere
+    del saved.data.root
+    assert shown == OmegaConf.to_container(saved, resolve=True)
+    assert shown["model"]["decoder"]["latent_dim"] == 3
     [summary] = events.Tensors("summary")
     [text] = summary.tensor_proto.string_val
     elbo = json.loads((run / "metrics.json").read_text())["test"]["elbo"]

@@ -111,7 +111,7 @@ def test_curves_are_in_tensorboard(run: Path) -> None:
 
     events = EventAccumulator(str(run))
     events.Reload()
-    assert {"train/elbo", "val/elbo", "val/kl", "val/log_likelihood", "test/elbo"} <= set(
+    assert {"train/elbo", "val/elbo", "val/kl", "val/log_likelihood", "whole_test/elbo"} <= set(
         events.Tags()["scalars"]
     )
     assert len(events.Scalars("val/elbo")) == 2

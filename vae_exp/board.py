@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -33,6 +34,7 @@ Setting = bool | int | float | str
 CHOICES = ("data", "model", "objective", "optimizer", "experiment")
 PROJECTED = 1_000  # images: more hide each other
 INK = 180
+TEST = "whole_test"  # TensorBoard sorts by name: single dots belong below the curves of val/
 PROJECTOR = "projector"
 PROJECTOR_CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks for
 TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x) ‖ p(z))"}
@@ -70,14 +72,20 @@ def start(writer: SummaryWriter, settings: Mapping[str, Setting], cfg: DictConfi
         kinds = {bool: "bool_value", str: "string_value"}
         setattr(info.hparams[name], kinds.get(type(value), "number_value"), value)
     _add(writer, metadata.SESSION_START_INFO_TAG, session_start_info=info)
-    shown = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    _add_text(writer, "config", f"```yaml\n{OmegaConf.to_yaml(shown)}```", 0)
+    _add_text(writer, "config", f"```yaml\n{_resolved(cfg)}```", 0)
+
+
+def _resolved(cfg: DictConfig) -> str:
+    """A run's config as YAML, with values for references; but where the data lie stays as given."""
+    shown = {str(key): config.resolved(cfg, str(key)) for key in cfg if key != "hydra"}
+    shown["data"]["root"] = OmegaConf.to_container(cfg.data, resolve=False).get("root")  # type: ignore
+    return str(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
 
 
 def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:
     """A run's test numbers as scalars, which become columns, and as text; and that it is done."""
     for name in TERMS:
-        writer.add_scalar(f"test/{name}", metrics["test"][name]["mean"], step)
+        writer.add_scalar(f"{TEST}/{name}", metrics["test"][name]["mean"], step)
     _add_text(writer, "summary", summary(metrics), step)
     done = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.STATUS_SUCCESS)
     _add(writer, metadata.SESSION_END_INFO_TAG, session_end_info=done)
@@ -101,6 +109,7 @@ def _add_text(writer: SummaryWriter, tag: str, markdown: str, step: int) -> None
 def summary(metrics: Mapping[str, Any]) -> str:
     """A run's numbers as a table in Markdown."""
     data, model, run = metrics["data"], metrics["model"], metrics["run"]
+    best = metrics["validation"]["best"]
     rows = [
         f"| {label} | {metrics['test'][name]['mean']:.2f} | {metrics['test'][name]['stderr']:.2f} |"
         for name, label in TERMS.items()
@@ -112,7 +121,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
             *([f"\n**{data['notice']}**"] if data.get("notice") else []),
             "\n| nats per image | mean | ± standard error |\n|---|---:|---:|",
             *rows,
-            f"\nBest validation ELBO: {metrics['validation']['best_elbo']:.2f}",
+            f"\nBest epoch by {best['by']}: {best['value']:.2f}",
             f"\nLatent dimension {model['latent_dim']}, {model['parameters']:,} parameters, "
             f"{run['epochs']} epochs, seed {run['seed']}; code {run['git']}, torch {run['torch']}.",
         ]

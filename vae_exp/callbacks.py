@@ -107,15 +107,20 @@ class EpochProgress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the bounds of this epoch."""
+        assert isinstance(pl_module, VAEModule)
         epoch = trainer.current_epoch + 1
         bounds = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        text = f"epoch {epoch}/{self.epochs}  ELBO train {bounds['train/elbo']:.2f}"
-        if "val/elbo" in bounds:
-            text += f", validation {bounds['val/elbo']:.2f}"
+        name = pl_module.objective.name
+        trained = name.replace("_", "-").upper()
+        text = f"epoch {epoch}/{self.epochs}  {trained} train {bounds[f'train/{name}']:.2f}"
+        if pl_module.judge in bounds:
+            text += f", validation {bounds[pl_module.judge]:.2f}"
+            if name != "elbo":
+                text += f"; ELBO validation {bounds['val/elbo']:.2f}"
         if self.bar is not None:
             self.bar.update(self.task, description=text)
         elif not self.console.is_terminal and (epoch % self.every == 0 or epoch == self.epochs):
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, soft_wrap=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Put the terminal back, also after an exception."""
@@ -125,7 +130,7 @@ class EpochProgress(pl.Callback):
 
 
 class FiguresDuringTraining(pl.Callback):
-    """Puts analyses to the model every few epochs; TensorBoard gets a slider over epochs."""
+    """Puts analyses to the model every few epochs; TensorBoard gets a slider over them."""
 
     def __init__(self, analyses: Mapping[str, Analysis], every: int):
         self.analyses = analyses
@@ -141,4 +146,5 @@ class FiguresDuringTraining(pl.Callback):
         for analysis in self.analyses.values():
             if analysis.unsuited(pl_module.model) is None:
                 findings = analysis(pl_module.model, data.splits, pl_module.seed)
-                board.add_figures(trainer.logger.experiment, findings.figures, epoch)  # type: ignore
+                writer = trainer.logger.experiment  # type: ignore[union-attr]
+                board.add_figures(writer, findings.figures, trainer.global_step - 1)

@@ -17,6 +17,7 @@ from vae_exp.errors import UserError
 from vae_exp.folders import CHECKPOINTS
 from vae_exp.interrupts import Interrupts
 from vae_exp.schema import SCHEMA
+from vae_exp.training import VAEModule
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
@@ -28,8 +29,9 @@ class Checkpoints(Checkpoint):
     """Saves at the end of each epoch, after ``seconds`` without, and where a signal asks to stop.
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
-    val/elbo. Each tells how long the run has taken, which images it saw, and how long its event
-    files were. A signal ends the block of steps under way and raises Interrupted.
+    validation bound of the kind that is trained, such as val/iwae_50. Each tells which bound that
+    is, how long the run has taken, which images it saw, and how long its event files were. A signal
+    ends the block of steps under way and raises Interrupted.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, also as the best where it is."""
-        elbo = trainer.callback_metrics["val/elbo"].item()
-        better = elbo > self.best
-        self.best = max(elbo, self.best)
+        assert isinstance(pl_module, VAEModule)
+        bound = trainer.callback_metrics[pl_module.judge].item()
+        better = bound > self.best
+        self.best = max(bound, self.best)
         self._save(trainer, best=better)
         self.interrupts.check()
 
@@ -88,9 +91,11 @@ class Checkpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what a resumed run needs to know beside Lightning's own."""
+        assert isinstance(pl_module, VAEModule)
         checkpoint[runs.KEY] = {
             "schema": SCHEMA,
             "best": self.best,
+            "best_by": pl_module.judge,
             "seconds": self.elapsed,
             "images": self.images,
             "events": self.logger.sizes(),
@@ -99,9 +104,12 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from there."""
-        self.best = checkpoint[runs.KEY]["best"]
-        self._earlier = checkpoint[runs.KEY]["seconds"]
+        """Go on from there; a best by another bound is none."""
+        assert isinstance(pl_module, VAEModule)
+        ours = checkpoint[runs.KEY]
+        if ours.get("best_by", pl_module.judge) == pl_module.judge:
+            self.best = ours["best"]
+        self._earlier = ours["seconds"]
 
     def _save(self, trainer: pl.Trainer, best: bool) -> None:
         last = self.checkpoints / LAST

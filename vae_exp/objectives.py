@@ -23,6 +23,8 @@ class ELBO:
             raise UserError(f"objective.kl must be closed_form or monte_carlo, got {kl!r}")
         self.samples = samples
         self.kl: Literal["closed_form", "monte_carlo"] = kl
+        self.name = "elbo"
+        self.estimator = "ELBO, KL " + ("in closed form" if kl == "closed_form" else "by sampling")
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
         """x [B, D], noise [S, B, Z] -> terms [B]."""
@@ -35,6 +37,8 @@ class IWAE:
     def __init__(self, samples: int = 50):
         check_positive("objective.samples", samples)
         self.samples = samples
+        self.name = f"iwae_{samples}"
+        self.estimator = "importance-weighted bound"
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
         """x [B, D], noise [S, B, Z] -> terms [B]; log likelihood and KL are those of the ELBO."""
@@ -56,6 +60,8 @@ class Compiled:
 
     def __init__(self, objective: ELBO | IWAE):
         self.samples = objective.samples
+        self.name = objective.name
+        self.estimator = objective.estimator
         self._compiled = torch.compile(objective, mode="reduce-overhead", dynamic=False)
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:

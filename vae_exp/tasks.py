@@ -159,21 +159,22 @@ class Train:
             "data": describe_data(data.splits, data.splits.test),
             "model": describe_model(module.model),
             "validation": {
-                "best_elbo": checkpoints.best,
+                **describe_best(module, checkpoints.best),
                 **test_numbers(module.model, data.splits.validation, cfg.seed),
             },
             "test": test_numbers(module.model, data.splits.test, cfg.seed),
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
-        board.end(logger.experiment, metrics, module.global_step)
+        last_step = module.global_step - 1  # at which the last epoch's bounds were logged
+        board.end(logger.experiment, metrics, last_step)
         board.project(folder, module.model, data.splits.test)
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
                 with console.status(analysis.name):
                     findings = analysis(module.model, data.splits, cfg.seed)
                 keep(findings, analysis.name, cfg.seed, folder)
-                board.add_figures(logger.experiment, findings.figures, self.epochs)
+                board.add_figures(logger.experiment, findings.figures, last_step)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
@@ -257,6 +258,19 @@ def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
             terms.log_likelihood, "Monte Carlo", **sampled
         ).as_dict(),
     }
+
+
+def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
+    """The highest bound of an epoch on the validation images, and which bound it is."""
+    objective = module.objective
+    best = {
+        "by": module.judge,
+        "value": value,
+        "estimator": objective.estimator,
+        "samples": objective.samples,
+    }
+    # Its name from before another bound could be trained.
+    return {"best": best, **({"best_elbo": value} if objective.name == "elbo" else {})}
 
 
 def describe_data(splits: Splits, split: Split) -> dict[str, Any]:

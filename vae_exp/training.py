@@ -1,5 +1,6 @@
 """The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +24,10 @@ from vae_exp.watch import Diverged, Watch
 
 
 class Objective(Protocol):
-    """A bound on log p(x), per image."""
+    """A bound on log p(x), per image, with its true name: ``elbo``, ``iwae_50``."""
 
+    name: str
+    estimator: str  # what it is, in words
     samples: int
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
@@ -57,9 +60,9 @@ class BoundMeter(nn.Module):
 
     def means(self) -> dict[str, Tensor]:
         """The means per image of what was added, and a fresh start."""
-        elbo, log_likelihood, kl = self.sums[:3] / self.sums[3]
+        bound, log_likelihood, kl = self.sums[:3] / self.sums[3]
         self.sums = torch.zeros_like(self.sums)
-        return {"elbo": elbo, "log_likelihood": log_likelihood, "kl": kl}
+        return {"bound": bound, "log_likelihood": log_likelihood, "kl": kl}
 
 
 class VAEModule(pl.LightningModule):
@@ -79,6 +82,11 @@ class VAEModule(pl.LightningModule):
         self.train_meter = BoundMeter()
         self.val_meter = BoundMeter()
 
+    @property
+    def judge(self) -> str:
+        """What tells the best weights: the bound that is trained, on the validation images."""
+        return f"val/{self.objective.name}"
+
     def on_train_start(self) -> None:
         """Watch for losses that are not finite."""
         self.watch = Watch(self.model, self.global_step)
@@ -88,7 +96,7 @@ class VAEModule(pl.LightningModule):
         self.watch.close()
 
     def training_step(self, block: Block, block_idx: int) -> None:
-        """A step for each batch [B, D]; the last of an epoch logs train/elbo over all of them."""
+        """A step for each batch [B, D]; the last of an epoch logs the bounds of all of them."""
         first = self.global_step
         noises = [
             self.noise(share.batch, "train", step)[:, share.rows]
@@ -97,7 +105,9 @@ class VAEModule(pl.LightningModule):
         steps = [self.step(*each) for each in zip(block, noises, block.shares, strict=True)]
         self.train_meter.add(Terms.joined(steps))
         if self.trainer.is_last_batch:
-            self.publish("train", {"elbo": self.train_meter.means()["elbo"]}, self.global_step - 1)
+            bounds = self.named(self.train_meter.means())
+            del bounds["log_likelihood"], bounds["kl"]
+            self.publish("train", bounds, self.global_step - 1)
 
     def step(self, x: Tensor, noise: Tensor, share: Share) -> Terms:
         """One step up the bound of a batch [B, D]: its terms [B] before the step."""
@@ -123,14 +133,21 @@ class VAEModule(pl.LightningModule):
             self.val_meter.add(self.objective(self.model, x, noise))
 
     def on_validation_epoch_end(self) -> None:
-        """val/elbo, val/log_likelihood and val/kl, once an epoch."""
+        """The ELBO, its two terms and the bound that is trained, once an epoch."""
         self.check_finite()
-        means = self.val_meter.means()
+        means = self.named(self.val_meter.means())
         self.publish("val", means, self.global_step - 1)
-        if not means["elbo"].isfinite():
+        bound = means[self.objective.name].item()
+        if not math.isfinite(bound):
             raise Diverged(
-                f"val/elbo is {means['elbo'].item()} after epoch {self.current_epoch + 1}: lower lr"
+                f"{self.judge} is {bound} after epoch {self.current_epoch + 1}: lower lr"
             )
+
+    def named(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A meter's means by their true names: ``elbo`` is the ELBO, whatever is trained."""
+        log_likelihood, kl = means["log_likelihood"], means["kl"]
+        named = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+        return named | {self.objective.name: means["bound"]}
 
     def publish(self, split: str, means: dict[str, Tensor], step: int) -> None:
         """Log means for the callbacks, and for TensorBoard at once: a checkpoint comes after them.

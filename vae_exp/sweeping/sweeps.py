@@ -212,7 +212,11 @@ def _last_line(text: str) -> str:
 def numbers_of(job: Job) -> dict[str, float]:
     """Every final number of a job with its standard error, by names such as ``test/elbo``."""
     found: dict[str, float] = {}
-    _collect(job.metrics.get("validation", {}), "val", found)
+    validation = dict(job.metrics.get("validation", {}))
+    best = validation.pop("best", None)
+    if isinstance(best, dict) and _is_number(best.get("value")):
+        found[str(best.get("by")).replace("/", "/best_", 1)] = best["value"]
+    _collect(validation, "val", found)
     _collect(job.metrics.get("test", {}), "test", found)
     for name, analysis in job.metrics.get("analyses", {}).items():
         _collect(analysis, name, found, estimates_only=True)
