@@ -52,9 +52,7 @@ class Config:
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
     index: int | None = knob(None, "which image to look at", minimum=0)
     mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")
-    split: str | None = knob(
-        None, "whose images to look at", choices=("train", "validation", "test")
-    )
+    split: str | None = knob(None, "which images", choices=("train", "validation", "test"))
     digits: tuple[int, ...] = knob((), "classes to go between: [3,8]")
     indices: tuple[int, ...] = knob((), "images to go between: [12,345]")
     name: str | None = knob(None, "what to call a run in tables and captions", pattern=NAME)
@@ -95,7 +93,7 @@ def check_knob(name: str, value: Any) -> None:
     """Hold a value of the right type against its knob's range; raises UserError."""
     meta = KNOBS[name].metadata
     outside = isinstance(value, int | float) and value not in meta["range"]
-    if meta["pattern"] and value is not None and not re.fullmatch(meta["pattern"], value):
+    if isinstance(value, str) and meta["pattern"] and not re.fullmatch(meta["pattern"], value):
         raise UserError(
             f"{name} must be 1 to 60 letters, digits, spaces and . , ( ) + = - _, "
             f"got {reprlib.repr(value)}"

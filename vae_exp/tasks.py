@@ -54,8 +54,7 @@ def execute(cfg: DictConfig) -> float | None:
 
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
-    # Older runs say nothing of figures.
-    config = runs.read_config(folder, [group for group in GROUPS if group != "figures"])
+    config = runs.read_config(folder, GROUPS)
     task = build(config.task)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")

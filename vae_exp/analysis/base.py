@@ -85,7 +85,9 @@ def look_at(
     name = "_".join([analysis.name, *(key + in_words(value) for key, value in settings.items())])
     if len(name) > LONGEST:
         name = f"{analysis.name}_{digest(name)}"
-    found = analysis(model, replace(splits, run=origin.run), seed)  # type: ignore[arg-type]
+    weights = "checkpoint " + in_words(origin.checkpoint)[1:] if origin.checkpoint else None
+    shown = ", ".join(filter(None, (origin.run, weights))) or None
+    found = analysis(model, replace(splits, run=shown), seed)  # type: ignore[arg-type]
     figures = {}
     for key, figure in found.figures.items():
         rest = key.removeprefix(analysis.name).removeprefix("_")

@@ -69,10 +69,11 @@ def draw_answer(
     masked: Masked, found: Inference, scored: dict[str, Score], completed: Tensor
 ) -> Figure:
     """Two densities of z and two images, side by side."""
-    fig = figures.figure(10.5, 4.6)
+    fig = figures.figure(10.5, 4.7)
     ax, *places = fig.subplots(1, 3, gridspec_kw={"wspace": 0.12})
     draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False, fontsize=9)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}
+    ax.legend(frameon=False, fontsize=9, **below)
     whole = torch.where(masked.seen, masked.x[0], masked.x[0].clamp(min=HIDDEN_GREY))
     titles = (
         "the image; what is hidden is shaded",

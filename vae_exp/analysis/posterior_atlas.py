@@ -79,9 +79,9 @@ class PosteriorAtlas:
                 nats = {name: part[index].item() for name, part in parts.items()}
                 ax.set_title(
                     f"{kind}: {NAMES[split.name]} image {index}\n"
-                    f"gap {sum(nats.values()):.2f} nats, of which\n"
-                    f"amortisation {nats['amortisation']:.2f}, no covariance "
-                    f"{nats['no covariance']:.2f}, not Gaussian {nats['not Gaussian']:.2f}",
+                    f"gap {sum(nats.values()):.2f} nats: amortisation {nats['amortisation']:.2f},\n"
+                    f"no covariance {nats['no covariance']:.2f}, "
+                    f"not Gaussian {nats['not Gaussian']:.2f}",
                     fontsize=8,
                 )
                 numbers.setdefault(kind, []).append({"index": index, **nats})
@@ -123,22 +123,25 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     densities |= {name: partial(log_q, q) for name, q in fitted.items()}
     found = window(Plane(torch.zeros(2), torch.eye(2)), densities)
     held = contours.draw_contours(ax, found, STYLES)
-    figures.image_rows(ax.inset_axes(emptiest_corner(ax, found, held)), image[None, None])
+    figures.image_rows(
+        ax.inset_axes((*free_corner(ax, found, held), INSET, INSET)), image[None, None]
+    )
 
 
-def emptiest_corner(ax: Axes, found: Window, held: Tensor) -> tuple[float, float, float, float]:
-    """The corner of the axes where an inset covers the least of what is ``held`` [H, W]."""
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    x, y = (found.xs - left) / (right - left), (found.ys - low) / (high - low)
+def free_corner(ax: Axes, found: Window, held: Tensor) -> tuple[float, float]:
+    """A corner where an inset covers nothing that is ``held`` [H, W]; axes grow until one is."""
     near, far = 0.02, 0.98 - INSET
-
-    def covered(corner: tuple[float, float]) -> int:
-        across = (x > corner[0]) & (x < corner[0] + INSET)
-        up = (y > corner[1]) & (y < corner[1] + INSET)
-        return int(held[up][:, across].sum())
-
-    corners = [(far, far), (near, far), (near, near), (far, near)]
-    return (*min(corners, key=covered), INSET, INSET)
+    while True:
+        (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+        x, y = (found.xs - left) / (right - left), (found.ys - low) / (high - low)
+        for corner in ((far, far), (near, far), (near, near), (far, near)):
+            across = (x > corner[0] - near) & (x < corner[0] + INSET + near)
+            up = (y > corner[1] - near) & (y < corner[1] + INSET + near)
+            if not held[up][:, across].any():
+                return corner
+        more = 0.03 * (right - left)
+        ax.set_xlim(left - more, right + more)
+        ax.set_ylim(low - more, high + more)
 
 
 def take(q: Q, images: slice) -> Q:

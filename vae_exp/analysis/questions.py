@@ -70,7 +70,8 @@ class Questions:
             "d": negative_density(),
             "e": density_above_one(),
         }
-        brief = Table(title="true or false? (task=questions says more)", box=box.SIMPLE_HEAD)
+        heading = "true or false? task=questions says more"
+        brief = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("", "claim", "answer", "evidence [nats]"):
             brief.add_column(heading)
         for letter, answer in answers.items():
@@ -120,7 +121,7 @@ def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
         f"given z, the log odds of each of the bottom's {bottom} pixels change by at most "
         f"{spread:.0e} nats when all other pixels change ({len(contexts)} settings of them, "
         f"{len(x)} z)",
-        f"other pixels change a pixel's log odds by {spread:.0e}",
+        f"others move a pixel's odds by {spread:.0e}",
         {
             "largest_change_of_log_odds": spread,
             "settings_of_other_pixels": len(contexts),
@@ -166,7 +167,7 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
         true,
         f"exact log p(bottom | top) is {joint.mean():.2f} ± {error:.0e} nats, the product of its "
         f"392 marginals gives {product.mean():.2f}: the pixels share z",
-        f"exact {joint.mean():.2f}, product of marginals {product.mean():.2f}",
+        f"exact {joint.mean():.2f}, by marginals {product.mean():.2f}",
         {
             "log_p_bottom_given_top": joint.mean().item(),
             "product_of_marginals": product.mean().item(),
@@ -200,7 +201,7 @@ def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answ
                 False,
                 f"no: in step {step} of further training the ELBO rose by {elbo_rise:.3f} and the "
                 f"KL by {kl_rise:.3f} nats (both exact to {before[2] + after[2]:.0e})",
-                f"step {step} raised the ELBO by {elbo_rise:.3f}, the KL by {kl_rise:.3f}",
+                f"step {step} raised ELBO {elbo_rise:.3f}, KL {kl_rise:.3f}",
                 {"step": step, "elbo_rise": elbo_rise, "kl_rise": kl_rise, "kl": after[1]},
             )
         before = after
@@ -231,7 +232,7 @@ def negative_density() -> Answer:
         f"it is exp of a real number: of {len(log_densities):,} values, with |x − μ| ≤ 5 and σ "
         f"from 0.05 to 5, the smallest is exp({smallest:.0f}) = 10^{exponent:.0f}, above 0 "
         "although no double is so small".replace("-", "−"),
-        f"the smallest of {len(log_densities):,} is exp({smallest:.0f}) > 0".replace("-", "−"),
+        f"smallest of {len(log_densities):,}: exp({smallest:.0f}) > 0".replace("-", "−"),
         {"smallest_log_density": smallest},
     )
 
@@ -245,7 +246,7 @@ def density_above_one() -> Answer:
         "N(x | μ, σ²) can be above 1",
         bool(density > 1),
         f"at its mean with σ = 0.1 it is 1 / (0.1 √2π) = {density.item():.3f}",
-        f"at its mean with σ = 0.1 it is {density.item():.3f}",
+        f"{density.item():.3f} at its mean if σ = 0.1",
         {"density": density.item()},
     )
 
