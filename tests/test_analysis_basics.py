@@ -17,10 +17,11 @@ from torch import Tensor
 
 from vae_exp import figures
 from vae_exp.analysis.base import Analysis
-from vae_exp.analysis.interpolation import Interpolation, choose_pairs, interpolate
+from vae_exp.analysis.choosing import encoder_means
+from vae_exp.analysis.interpolation import Interpolation, interpolate
 from vae_exp.analysis.manifold import Manifold, prior_quantiles
 from vae_exp.analysis.samples import Samples
-from vae_exp.analysis.scatter import Scatter, encoder_means, principal_plane
+from vae_exp.analysis.scatter import Scatter, principal_plane
 from vae_exp.data import Splits, load_splits
 from vae_exp.errors import UserError
 from vae_exp.model import VAE
@@ -84,7 +85,7 @@ def test_every_figure_says_what_it_shows_and_no_text_is_cut_or_covered(
     fig = findings.figures[analysis.name]
     footnote = fig.get_supxlabel().replace("\n", " ")
     used = splits.test if analysis.name == "interpolation" else splits.train
-    for text in (splits.caption, f"{len(used)} images ({used.origin})"):
+    for text in (splits.caption, f"({used.origin})"):
         assert text in footnote
     assert f"latent dimension {latent_dim}" in footnote
     assert_no_text_is_cut_or_covered(fig)
@@ -226,23 +227,54 @@ def test_interpolation_shows_true_images_at_the_ends_and_equal_steps_between_the
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_pairs_join_different_classes_and_use_six_of_them(splits: Splits, seed: int):
-    pairs = choose_pairs(splits.test, 3, generator(seed, "pairs"))
-    assert pairs.shape == (3, 2)
-    assert splits.test.labels[pairs].unique().numel() == 6
+def test_pairs_join_different_classes_and_use_six_of_them(model: VAE, splits: Splits, seed: int):
+    chosen = Interpolation()(model, splits, seed).numbers["pairs"]
+    assert len(chosen) == 3
+    assert len({label for pair in chosen for label in pair["classes"]}) == 6
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_more_pairs_than_classes_still_differ_within_each(splits: Splits, classes: int):
+def test_more_pairs_than_classes_still_differ_within_each(model: VAE, splits: Splits, classes: int):
     labels = torch.arange(len(splits.test)) % classes
-    pairs = choose_pairs(replace(splits.test, labels=labels), 9, generator(0, "pairs"))
-    assert (labels[pairs[:, 0]] != labels[pairs[:, 1]]).all()
+    fewer = replace(splits, test=replace(splits.test, labels=labels))
+    for pair in Interpolation(pairs=9)(model, fewer, 0).numbers["pairs"]:
+        assert pair["classes"][0] != pair["classes"][1]
+        assert labels[pair["images"]].tolist() == pair["classes"]
 
 
-def test_a_single_class_cannot_be_paired(splits: Splits):
-    alike = replace(splits.test, labels=torch.full((100,), 4))
+def test_a_single_class_cannot_be_paired(model: VAE, splits: Splits):
+    alike = replace(splits, test=replace(splits.test, labels=torch.full((100,), 4)))
     with pytest.raises(UserError, match=r"two classes, got 100 of class 4: raise data\.test_size"):
-        choose_pairs(alike, 3, generator(0, "pairs"))
+        Interpolation()(model, alike, 0)
+
+
+def test_the_classes_or_the_images_of_an_interpolation_can_be_named(model: VAE, splits: Splits):
+    rows = Interpolation(digits=[3, 8])(model, splits, 0).numbers["pairs"]
+    assert [row["classes"] for row in rows] == [[3, 8]] * 3
+    rows = Interpolation(digits=[3, 8, 1, 7], pairs=2)(model, splits, 0).numbers["pairs"]
+    assert [row["classes"] for row in rows] == [[3, 8], [1, 7]]
+    found = Interpolation(indices=[5, 250], split="train")(model, splits, 0)
+    assert found.numbers["split"] == "train"
+    assert [row["images"] for row in found.numbers["pairs"]] == [[5, 250]]
+    ends = images_in(found.figures["interpolation"])[[0, -1]]
+    assert torch.equal(ends, splits.train.images[[5, 250]])
+    assert "training images 5 to 250" in found.figures["interpolation"].get_supxlabel()
+
+
+def test_what_cannot_be_interpolated_is_refused(model: VAE, splits: Splits):
+    def refusal(**settings: object) -> str:
+        with pytest.raises(UserError) as refused:
+            Interpolation(**settings)(model, splits, 0)  # type: ignore[arg-type]
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    assert "digits must be two a row, such as digits=[3,8], got [3]" in refusal(digits=[3])
+    assert "indices must be from 0 to 99, got 100" in refusal(indices=[0, 100])
+    assert "no digits beside them" in refusal(digits=[3, 8], indices=[1, 2])
+    assert "no task.pairs beside them" in refusal(pairs=2, indices=[1, 2])
+    none = replace(splits, test=replace(splits.test, labels=torch.arange(100) % 2))
+    with pytest.raises(UserError, match="digit 8 is not among the 100 test images"):
+        Interpolation(digits=[1, 8])(model, none, 0)
 
 
 def test_quantiles_share_the_prior_evenly():

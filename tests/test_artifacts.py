@@ -75,7 +75,16 @@ def test_a_malicious_config_runs_nothing(words: list[str], theirs: Path, tmp_pat
 
 @pytest.mark.parametrize(
     "place",
-    ["model", "data", "objective", "optimizer", "trainer", "task", "task.analyses.samples"],
+    [
+        "model",
+        "data",
+        "objective",
+        "optimizer",
+        "trainer",
+        "figures",
+        "task",
+        "task.analyses.samples",
+    ],
 )
 def test_no_part_of_a_config_builds_what_is_not_of_this_package(
     place: str, theirs: Path, tmp_path: Path

@@ -284,10 +284,10 @@ def test_top_half_is_one_case_of_completion_and_a_seed_gives_its_numbers_again(
     top: Findings, model: VAE, splits: Splits
 ):
     found = Completion(name="top_half", mask="top", index=3, **SHORT)(model, splits, 0)
-    assert list(found.figures) == ["top_half_index3"]
-    assert list(top.figures) == ["complete_top_index3"]
-    pictures = [figures.png(*found.figures.values()) for found in (found, top)]
-    assert pictures[0] == pictures[1]
+    assert list(found.figures) == ["top_half", "top_half_svi"]
+    assert list(top.figures) == ["complete", "complete_svi"]
+    one, other = (list(map(figures.png, found.figures.values())) for found in (found, top))
+    assert one == other
     assert found.numbers == top.numbers
     assert found.numbers["visible_pixels"] == 392
     other = Completion(mask="top", index=3, **SHORT)(model, splits, 1)
@@ -296,7 +296,8 @@ def test_top_half_is_one_case_of_completion_and_a_seed_gives_its_numbers_again(
 
 
 def test_the_figure_is_whole_and_the_table_fits_80_columns(top: Findings):
-    assert_no_text_is_cut_or_covered(*top.figures.values())
+    for fig in top.figures.values():
+        assert_no_text_is_cut_or_covered(fig)
     table = printed(top)
     assert "…" not in table
     for method in ("exact", "importance", "full q", "diagonal q", "encoder, hidden = 0"):
@@ -313,14 +314,15 @@ def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     analysis = Completion(mask="random:0.3", digit=7, **SHORT)
     assert analysis.unsuited(model) is None
     found = analysis(model, splits, 0)
-    assert_no_text_is_cut_or_covered(*found.figures.values())
+    for fig in found.figures.values():
+        assert_no_text_is_cut_or_covered(fig)
     table = printed(found)
     assert ("exact" in table.split("importance")[0]) == (latent_dim == 1)
     assert ("stands in" in " ".join(table.split())) == (latent_dim == 3)
 
 
 def test_many_images_give_means_over_the_first_of_them(model: VAE, splits: Splits):
-    analysis = Completion(mask="centre", index=0, images=22, **SHORT)
+    analysis = Completion(mask="centre", index=0, split="test", images=22, **SHORT)
     found = analysis(model, splits, 0)
     numbers = found.numbers["first_images"]
     x, seen = splits.test.images[:22], visible_pixels("centre")
@@ -344,7 +346,7 @@ def test_what_cannot_be_completed_is_refused_in_one_line(model: VAE, splits: Spl
         return str(refused.value)
 
     assert "mask" in refusal(mask="middle")
-    assert "from 0 to 59" in refusal(index=60)
+    assert "from 0 to 59" in refusal(index=60, split="test")
     assert "at most 60" in refusal(images=61)
     assert "task.images" in refusal(images=0)
     assert "digit=1 index=1" in refusal(digit=1, index=1)

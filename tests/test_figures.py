@@ -14,6 +14,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from vae_exp import figures
+from vae_exp.analysis import contours
+from vae_exp.analysis.evaluate import gap_figure
 from vae_exp.figures.page import floats
 
 LONG = ("bundled 8×8 digits brought to 28×28 (not MNIST), threshold > 0.5", "x" * 40, "seed 0") * 2
@@ -254,6 +256,45 @@ def test_contours_have_one_entry_in_the_legend():
     assert labels == ["q(z)"]
     assert handles[0].get_color() == "r"
     assert to_hex(ax.collections[0].get_edgecolor()[0]) == "#ff0000"
+
+
+def test_a_filled_density_holds_the_mass_that_its_bands_claim():
+    axis, log_density = gaussian((0.5, 1.0), -115.0)
+    ax = figures.figure(4, 4).add_subplot()
+    figures.isocontours(ax, axis, axis, log_density, color="#7fb5e6", label="p", filled=True)
+    (handle,), labels = ax.get_legend_handles_labels()
+    assert labels == ["p"]
+    assert to_hex(handle.get_facecolor()) == "#7fb5e6"
+    bands = ax.collections[0]
+    lightness = [sum(color[:3]) for color in bands.get_facecolors()]
+    assert lightness == sorted(lightness, reverse=True)  # the likelier, the darker
+    outer = np.sqrt(np.square(bands.get_paths()[0].vertices / (0.5, 1.0)).sum(1)).max()
+    assert 1 - np.exp(-0.5 * outer**2) == pytest.approx(0.95, abs=0.01)
+
+
+def test_the_lines_of_densities_are_told_apart_without_their_colours():
+    lines = [contours.FULL, contours.DIAGONAL, contours.ENCODER]
+    assert len({str(line["linestyle"]) for line in lines}) == 3
+    grey = [np.dot(to_rgb(line["color"]), (0.299, 0.587, 0.114)) for line in lines]
+    assert min(abs(a - b) for a, b in combinations(grey, 2)) > 0.15
+    assert contours.TRUE["filled"]
+
+
+@pytest.mark.parametrize("shape", [0.001, 0.5])
+def test_the_legend_of_the_gap_names_what_can_be_seen_and_the_caption_the_rest(shape: float):
+    labels = torch.arange(100) % 10
+    parts = {
+        "not Gaussian": torch.full((100,), shape),
+        "no covariance": torch.full((100,), 0.5),
+        "amortisation": torch.full((100,), 7.0) + labels,
+    }
+    fig = gap_figure(parts, labels, "exact", ("MNIST",))
+    (ax,) = fig.axes
+    named = {text.get_text() for text in ax.get_legend().get_texts()}
+    seen = {"no covariance", "amortisation"}
+    assert named == (seen if shape < 0.01 else {*seen, "not Gaussian"})
+    assert ("not Gaussian: at most 0.001 nats" in fig.get_supxlabel()) == (shape < 0.01)
+    assert_no_text_is_cut_or_covered(fig)
 
 
 # Machado, Oliveira, Fernandes 2009, at full severity, in linear RGB.

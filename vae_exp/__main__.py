@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import configure_log
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
 from vae_exp import config, folders, knobs
 from vae_exp.errors import UserError
@@ -98,7 +98,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     if config.trains(cfg):
         _run(words, cfg, overrides)
     else:
-        _look(cfg)
+        _look(cfg, overrides)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -192,13 +192,15 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
         raise
 
 
-def _look(cfg: DictConfig) -> None:
-    """A task on finished runs: Hydra makes no folder."""
+def _look(cfg: DictConfig, overrides: list[Override]) -> None:
+    """A task on finished runs: Hydra makes no folder. A seed that is not given is the run's."""
     for spec in config.looked_at(cfg):
         (sweeps.find if cfg.sweep else folders.find)(spec)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
+        if cfg.run and not any(override.key_or_group == "seed" for override in overrides):
+            cfg.seed = MISSING
     OmegaConf.set_struct(cfg, True)
     _job(cfg)
 

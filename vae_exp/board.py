@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import text
 
 from vae_exp import config, folders
-from vae_exp.analysis.scatter import encoder_means
+from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
 from vae_exp.knobs import GROUPS, KNOBS
@@ -44,12 +44,14 @@ def settings(cfg: DictConfig, folder: Path) -> dict[str, Setting]:
     """What can tell a run from another: knobs, choices, and what the chosen groups hold."""
     read = config.training_knobs(cfg)
     found = {knob: cfg[knob] for knob in KNOBS if knob in read}
+    if cfg.get("name"):
+        found["name"] = cfg.name
     path = folder / folders.HYDRA
     if path.is_file():
         chosen = OmegaConf.load(path).hydra.runtime.choices
         found |= {group: chosen[group] for group in CHOICES if chosen.get(group)}
     for group in GROUPS:
-        if group != "task":
+        if group not in ("task", "figures"):
             found.update(_leaves(OmegaConf.to_container(cfg[group], resolve=False), group))
     found.pop("data.root", None)
     return {key: v if isinstance(v, Setting) else str(v) for key, v in found.items()}
@@ -116,6 +118,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
+            *([f"**{run['name']}**\n"] if run.get("name") else []),
             f"Test set: {data['images']:,} images of {data['name']} ({data['origin']}), "
             f"binarised by {data['binarization']}.",
             *([f"\n**{data['notice']}**"] if data.get("notice") else []),

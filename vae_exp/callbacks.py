@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_exp import board
-from vae_exp.analysis.base import Analysis
+from vae_exp.analysis.base import Analysis, Origin, look_at
 from vae_exp.data import DigitsDataModule
 from vae_exp.folders import EVENTS, is_helper
 from vae_exp.training import VAEModule
@@ -132,9 +132,10 @@ class EpochProgress(pl.Callback):
 class FiguresDuringTraining(pl.Callback):
     """Puts analyses to the model every few epochs; TensorBoard gets a slider over them."""
 
-    def __init__(self, analyses: Mapping[str, Analysis], every: int):
+    def __init__(self, analyses: Mapping[str, Analysis], every: int, origin: Origin):
         self.analyses = analyses
         self.every = every
+        self.origin = origin
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw, where it is this epoch's turn; the last epoch's are drawn at the end of the run."""
@@ -145,6 +146,7 @@ class FiguresDuringTraining(pl.Callback):
         data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for analysis in self.analyses.values():
             if analysis.unsuited(pl_module.model) is None:
-                findings = analysis(pl_module.model, data.splits, pl_module.seed)
+                look = look_at(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
+                figures = look.findings.figures
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
-                board.add_figures(writer, findings.figures, trainer.global_step - 1)
+                board.add_figures(writer, figures, trainer.global_step - 1)

@@ -244,14 +244,15 @@ def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
         raise UserError(f"task={task} needs {ASKED[asked][0]}")
     nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
     read = {"seed", *_interpolated(nodes)} | ({asked, "data.root"} if asked else set())
+    groups = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
     for override in overrides:
         key = override.key_or_group
-        if key in read or re.split(r"[./]", key)[0] in {"task", "hydra"}:
+        if key in read or re.split(r"[./]", key)[0] in groups:
             continue
         if not training:
             raise UserError(
                 f"{key} is not read by task={task}, which takes the run's own config; it reads "
-                + ", ".join(sorted(read | {"task.*"}))
+                + ", ".join(sorted(read | {f"{group}.*" for group in groups - {"hydra"}}))
             )
         if key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))

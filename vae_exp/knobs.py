@@ -3,6 +3,7 @@
 Each knob is one line of `Config`: its check, its error and its line of `--help` come from there.
 """
 
+import re
 import reprlib
 import types
 import typing
@@ -16,6 +17,8 @@ from vae_exp.errors import UserError
 from vae_exp.ranges import Range
 from vae_exp.schema import SCHEMA
 
+NAME = r"[\w .,()+=-]{1,60}"  # nothing that Markdown, matplotlib or rich would take for markup
+
 
 def knob(
     default: Any,
@@ -25,10 +28,12 @@ def knob(
     above: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    pattern: str = "",
 ) -> Any:
     """A field of `Config` with its meaning and its range, or the words that it can be."""
     limits = Range(minimum=minimum, above=above, maximum=maximum)
-    return field(default=default, metadata={"help": help, "range": limits, "choices": choices})
+    meta = {"help": help, "range": limits, "choices": choices, "pattern": pattern}
+    return field(default=default, metadata=meta)
 
 
 @dataclass
@@ -47,12 +52,17 @@ class Config:
     digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
     index: int | None = knob(None, "which image to look at", minimum=0)
     mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")
+    split: str | None = knob(None, "which images", choices=("train", "validation", "test"))
+    digits: tuple[int, ...] = knob((), "classes to go between: [3,8]")
+    indices: tuple[int, ...] = knob((), "images to go between: [12,345]")
+    name: str | None = knob(None, "what to call a run in tables and captions", pattern=NAME)
 
     data: Any = MISSING
     model: Any = MISSING
     objective: Any = MISSING
     optimizer: Any = MISSING
     trainer: Any = MISSING
+    figures: Any = MISSING
     task: Any = MISSING
 
     schema: int = SCHEMA
@@ -83,6 +93,11 @@ def check_knob(name: str, value: Any) -> None:
     """Hold a value of the right type against its knob's range; raises UserError."""
     meta = KNOBS[name].metadata
     outside = isinstance(value, int | float) and value not in meta["range"]
+    if isinstance(value, str) and meta["pattern"] and not re.fullmatch(meta["pattern"], value):
+        raise UserError(
+            f"{name} must be 1 to 60 letters, digits, spaces and . , ( ) + = - _, "
+            f"got {reprlib.repr(value)}"
+        )
     if outside or (meta["choices"] and value is not None and value not in meta["choices"]):
         raise UserError(f"{name} must be {expected(name)}, got {reprlib.repr(value)}")
 

@@ -38,11 +38,6 @@ def in_words(mask: str) -> str:
     return f"the part white in {Path(mask).name}"
 
 
-def slug(mask: str) -> str:
-    """The mask in the name of a file: random:0.5 is random0.5, a/b.png is b."""
-    return mask.replace(":", "") if mask.startswith("random:") else Path(mask).stem
-
-
 def _seen(mask: str, seed: int) -> Tensor:
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     half, quarter = SIDE // 2, SIDE // 4

@@ -11,20 +11,21 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vae_exp import board, checkpointing, evaluation, folders, runs
-from vae_exp.analysis.base import Analysis, Findings
-from vae_exp.atomic import write_atomically
+from vae_exp.analysis.base import Analysis, Origin, look_at
 from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.distributed import Lost
 from vae_exp.errors import UserError
-from vae_exp.figures import png
+from vae_exp.figures import Style
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
+from vae_exp.looking import about, keep, origin_of, show, show_figures
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
 from vae_exp.objectives import Compiled
@@ -68,13 +69,18 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     reason = analysis.unsuited(run.model)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
+    metrics = runs.read_metrics(run.folder)
+    origin = origin_of(metrics, folders.find(cfg.run))
+    seed = origin.seed if OmegaConf.is_missing(cfg, "seed") else cfg.seed
     root = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
-    if not str(root).startswith("${"):  # given on the command line
+    given = not str(root).startswith("${")  # on the command line
+    if given:
         run.config.data.root = root
-    splits = splits_of(run)
-    findings = analysis(run.model, splits, cfg.seed)
-    keep(findings, analysis.name, cfg.seed, run.folder)
-    show(findings, run.folder, console)
+    known = about(metrics) if not given and not getattr(analysis, "needs_images", True) else None
+    found = look_at(analysis, run.model, known or splits_of(run), seed, origin)
+    style: Style = build(cfg.figures)
+    keep(found, seed, run.folder, style)
+    show(found.findings, run.folder, style, console)
 
 
 def splits_of(run: runs.Run) -> Splits:
@@ -101,6 +107,7 @@ class Train:
         analyses: Mapping[str, Analysis],
         figures_every: NonNegative = 0,
         checkpoint_seconds: NonNegativeNumber = 30.0,
+        name: str | None = None,
     ):
         check_positive("epochs", epochs)
         if figures_every < 0:
@@ -111,6 +118,7 @@ class Train:
         self.analyses = analyses
         self.figures_every = figures_every
         self.checkpoint_seconds = checkpoint_seconds
+        self.name = name
 
     def __call__(self, cfg: DictConfig, folder: Path) -> float:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
@@ -152,6 +160,7 @@ class Train:
 
         metrics = {
             "run": {
+                "name": self.name,
                 "seed": cfg.seed,
                 "epochs": self.epochs,
                 **runs.provenance(),
@@ -169,15 +178,23 @@ class Train:
         last_step = module.global_step - 1  # at which the last epoch's bounds were logged
         board.end(logger.experiment, metrics, last_step)
         board.project(folder, module.model, data.splits.test)
+        origin = Origin(cfg.seed, self.name)
+        style: Style = build(cfg.figures) if "figures" in cfg else Style()
+        looks = []
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
                 with console.status(analysis.name):
-                    findings = analysis(module.model, data.splits, cfg.seed)
-                keep(findings, analysis.name, cfg.seed, folder)
-                board.add_figures(logger.experiment, findings.figures, last_step)
+                    looks.append(look_at(analysis, module.model, data.splits, cfg.seed, origin))
+                keep(looks[-1], cfg.seed, folder, style)
+                board.add_figures(logger.experiment, looks[-1].findings.figures, last_step)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
+        for findings in (look.findings for look in looks):
+            if findings.brief is not None:
+                console.print(findings.brief)
+        for findings in (look.findings for look in looks):
+            show_figures(findings, folder, style, console)
         console.print(f"tensorboard --logdir {folders.shown(folder.parent)}", soft_wrap=True)
         return float(metrics["validation"]["elbo"]["mean"])
 
@@ -203,7 +220,8 @@ class Train:
         module = hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every and not folders.is_helper():
-            callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
+            origin = Origin(cfg.seed, self.name)
+            callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every, origin))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
         if start is None and not folders.is_helper():
             board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
@@ -280,6 +298,7 @@ def describe_data(splits: Splits, split: Split) -> dict[str, Any]:
         "split": split.name,
         "images": len(split),
         "origin": split.origin,
+        "trained_on": splits.trained_on,
         "binarization": splits.binarization,
         "sha256": split.sha256,
         "notice": splits.notice,
@@ -292,21 +311,6 @@ def describe_model(model: VAE) -> dict[str, Any]:
         "latent_dim": model.latent_dim,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-
-
-def keep(findings: Findings, name: str, seed: int, folder: Path) -> None:
-    """Save an analysis's figures and numbers in a run's folder."""
-    for figure_name, figure in findings.figures.items():
-        write_atomically(folder / folders.FIGURES / f"{figure_name}.png", png(figure))
-    runs.add_findings(folder, name, {"seed": seed, **findings.numbers})
-
-
-def show(findings: Findings, folder: Path, console: Console) -> None:
-    """Print an analysis's tables and where its figures are."""
-    for table in findings.tables:
-        console.print(table)
-    for name in findings.figures:
-        console.print(str(folder / folders.FIGURES / f"{name}.png"), soft_wrap=True)
 
 
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
@@ -322,5 +326,6 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     ):
         number = metrics["test"][name]
         table.add_row(label, f"{number['mean']:.2f}", f"{number['stderr']:.2f}")
-    table.caption = folders.shown(folder)
+    name = metrics["run"]["name"]
+    table.caption = escape(f"{name}: {folders.shown(folder)}" if name else folders.shown(folder))
     return table

@@ -5,12 +5,14 @@ from typing import Any
 import torch
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
 from vae_exp import completion, figures, masks
 from vae_exp.analysis.base import Findings
+from vae_exp.analysis.choosing import NAMES, best_foretold
 from vae_exp.analysis.completion_figure import draw
 from vae_exp.completion import (
     DIAGONAL,
@@ -23,8 +25,9 @@ from vae_exp.completion import (
     Score,
 )
 from vae_exp.data import Split, Splits
+from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError
-from vae_exp.evaluation import elbo_terms, estimate
+from vae_exp.evaluation import estimate
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
 from vae_exp.ranges import NonNegative, Positive
@@ -38,9 +41,10 @@ BLOCK = 20  # images at a time
 class Completion:
     """Infers z from the pixels that ``mask`` names, and shows what it says of the hidden ones.
 
-    ``index`` names a test image; ``digit`` a class, of which the best modelled image is taken;
-    with neither the best modelled one of those with more ink than the median. The table is about
-    this image, or with ``images`` about so many first test images.
+    ``index`` names an image of ``split``; ``digit`` a class, of whose typical images the one is
+    taken whose hidden part is best foretold; with neither this is one of any class. The table is
+    about this image, or with ``images`` about so many first ones. Where no ``split`` is given the
+    image drawn is a training image, and many are test images.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Completion:
         mask: str = "top",
         digit: int | None = None,
         index: NonNegative | None = None,
+        split: SplitName | None = None,
         images: Positive | None = None,
         completions: Positive = 8,
         samples: Positive = 16,
@@ -69,10 +74,11 @@ class Completion:
         if digit is not None and index is not None:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
         masks.visible_pixels(mask)
-        self.name = name or f"complete_{masks.slug(mask)}"
+        self.name = name or "complete"
         self.mask = mask
         self.digit = digit
         self.index = index
+        self.split = split
         self.images = images
         self.completions = completions
         self.samples = samples
@@ -85,59 +91,67 @@ class Completion:
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
-        """A figure of one image, and a table of scores: of it, or of many."""
-        test = splits.test
-        if self.images is not None and self.images > len(test):
-            raise UserError(f"task.images must be at most {len(test)}, got {self.images}")
-        index = self.choose(model, test)
+        """Two figures of one image, and a table of scores: of it, or of many."""
+        split, many = splits.named(self.split or "train"), splits.named(self.split or "test")
+        if self.images is not None and self.images > len(many):
+            raise UserError(f"task.images must be at most {len(many)}, got {self.images}")
         seen = masks.visible_pixels(self.mask, seed)
-        masked = Masked(model, test.images[index : index + 1], seen)
+        index, why = self.choose(model, splits, split, seen)
+        image = f"{NAMES[split.name]} image {index}"
+        masked = Masked(model, split.images[index : index + 1], seen)
         found, scored = self.infer_and_score(masked, self.samples, seed, index)
-        fig = draw(masked, found, scored, count=self.completions, seed=seed)
-        label = int(test.labels[index])
-        fig.suptitle(f"Inferring a {label} from {masks.in_words(self.mask)}", fontsize=11)
+        pictures = draw(masked, found, scored, count=self.completions, seed=seed)
+        label = int(split.labels[index])
         method, score = next(iter(scored.items()))
-        figures.caption(
-            fig,
-            splits.caption,
-            f"mask={self.mask} is visible",
-            f"test image {index} ({test.origin})",
-            f"latent dimension {model.latent_dim}",
-            f"log p(hidden | visible) = {score.log_p_hidden.item():.2f} nats ({method})".replace(
-                "-", "−"
-            ),
-        )
+        foretold = f"log p(hidden | visible) = {score.log_p_hidden.item():.2f} nats ({method})"
+        for fig in pictures:
+            title = f"Inferring a {label} from {masks.in_words(self.mask)}"
+            fig.suptitle(figures.plain(title), fontsize=11)
+            figures.caption(
+                fig,
+                splits.caption,
+                figures.plain(f"mask={self.mask} is visible"),
+                f"{image} ({split.origin}){why}",
+                f"latent dimension {model.latent_dim}",
+                foretold.replace("-", "−"),
+            )
         numbers = {
             "mask": self.mask,
             "visible_pixels": int(seen.sum()),
+            "split": split.name,
             "index": index,
             "digit": label,
             **self.fit_numbers(found),
             "scores": {name: score_numbers(score) for name, score in scored.items()},
         }
-        subject = f"test image {index}"
+        subject = image
         if self.images is not None:
-            subject = f"the first {self.images} test images"
-            scored = self.score_many(model, test.images[: self.images], seen, seed)
+            subject = f"the first {self.images} {NAMES[many.name]} images"
+            scored = self.score_many(model, many.images[: self.images], seen, seed)
             numbers["first_images"] = {
-                name: {**score_numbers(score), "samples": self.score_samples}
-                for name, score in scored.items()
+                "split": many.name,
+                **{
+                    name: {**score_numbers(score), "samples": self.score_samples}
+                    for name, score in scored.items()
+                },
             }
-        table = score_table(scored, f"mask={self.mask}, {subject}", self.score_samples)
-        return Findings({self.figure_name(): fig}, numbers, [table])
+        table = score_table(scored, escape(f"mask={self.mask}, {subject}"), self.score_samples)
+        densities, inference = pictures
+        return Findings({self.name: densities, f"{self.name}_svi": inference}, numbers, [table])
 
-    def choose(self, model: VAE, test: Split) -> int:
-        """The test image to complete."""
+    def choose(self, model: VAE, splits: Splits, split: Split, seen: Tensor) -> tuple[int, str]:
+        """The image to complete, and why this one, for the caption."""
         if self.index is not None:
-            if self.index >= len(test):
-                raise UserError(f"index must be from 0 to {len(test) - 1}, got {self.index}")
-            return self.index
-        elbo = elbo_terms(model, test.images, samples=4).bound.cpu()
-        ink = test.binary.sum(1)
-        eligible = ink > ink.float().median() if self.digit is None else test.labels == self.digit
-        if not eligible.any():
-            raise UserError(f"digit={self.digit} is not among the {len(test)} test images")
-        return int(torch.where(eligible, elbo, -torch.inf).argmax())
+            if self.index >= len(split):
+                raise UserError(f"index must be from 0 to {len(split) - 1}, got {self.index}")
+            return self.index, ""
+        if self.digit is not None and not (split.labels == self.digit).any():
+            raise UserError(
+                f"digit={self.digit} is not among the {len(split)} {NAMES[split.name]} images"
+            )
+        index, among = best_foretold(model, splits, split, seen, self.digit)
+        kind = "digits" if self.digit is None else f"{self.digit}s"
+        return index, f", the best foretold of {among:,} typical {kind}"
 
     def infer_and_score(
         self, masked: Masked, samples: int, seed: int, first: int
@@ -179,12 +193,6 @@ class Completion:
             "mean": found.diagonal.mean[0].tolist(),
             "log_std": found.diagonal.log_std[0].tolist(),
         }
-
-    def figure_name(self) -> str:
-        """The analysis, and the digit or the image where one was asked for."""
-        digit = [] if self.digit is None else [f"digit{self.digit}"]
-        index = [] if self.index is None else [f"index{self.index}"]
-        return "_".join([self.name, *digit, *index])
 
 
 def score_numbers(score: Score) -> dict[str, Any]:

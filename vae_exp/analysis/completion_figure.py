@@ -1,6 +1,6 @@
-"""The picture of one completion: densities of z, images, and the trace of SVI."""
+"""The pictures of one completion: densities of z, images, and the trace of SVI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from matplotlib.axes import Axes
@@ -8,14 +8,22 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_exp import completion, figures
+from vae_exp.analysis import contours
 from vae_exp.analysis.plane import NEGLIGIBLE, REACH, Window, widest_plane, window
 from vae_exp.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
+from vae_exp.posteriors import Posterior
 from vae_exp.seeding import generator
 
 HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
 JOINT = "p(z, visible)"
-COLORS = {JOINT: "#3f90da", FULL: "#832db6", DIAGONAL: "#bd1f01", ENCODER: "#ffa90e"}
+SAMPLES = 512  # of z for the mean completion under q
+STYLES = {
+    JOINT: contours.TRUE,
+    FULL: contours.FULL,
+    DIAGONAL: contours.DIAGONAL,
+    ENCODER: contours.ENCODER,
+}
 LogDensity = Callable[[Tensor], Tensor]  # z [G, Z] -> [G]
 
 
@@ -26,67 +34,112 @@ def draw(
     *,
     count: int,
     seed: int,
-) -> Figure:
-    """Densities on the left; ``count`` completions from each of q and p(z | visible) on the right.
+) -> tuple[Figure, Figure]:
+    """The answer, and how far it can be trusted: two figures of one image.
 
-    ``masked``, ``found`` and ``scored`` are of one image.
+    The first has p(z, visible) and the diagonal q, the image, and its visible pixels joined to what
+    one z of this q foretells. The second has every q, ``count`` completions from each of the
+    diagonal q and p(z | visible), that z of q first, and the trace of SVI.
     """
     draws = generator(seed, "completions")
     noise = torch.randn(count, *found.diagonal.mean.shape, generator=draws)
     points, weights = completion.posterior_points(masked, found.full, draws)
     resampled = completion.resample(points, weights, count, draws)[:, None]
-    from_both = torch.stack([found.diagonal.sample(noise), resampled])
-    mean = completion.mean_completion(masked, points, weights)
-    blank = torch.where(masked.seen, masked.x[0], HIDDEN_GREY)
+    z = torch.stack([found.diagonal.sample(noise), resampled])
+    means = torch.stack(
+        [
+            mean_under(masked, found.diagonal, draws),
+            completion.mean_completion(masked, points, weights),
+        ]
+    )
+    completions = torch.cat([means[:, None], masked.complete(z)[:, :, 0]], 1)
+    return (
+        draw_answer(masked, found, scored, completions[0, 1]),
+        draw_inference(masked, found, scored, completions),
+    )
 
-    fig = figures.figure(10.5, 5.0)
-    grid = fig.add_gridspec(3, 2, width_ratios=(1, 1.4), height_ratios=(1, 2, 1.2))
+
+def mean_under(masked: Masked, q: Posterior, draws: torch.Generator) -> Tensor:
+    """The visible pixels of a single image joined to the mean of E[hidden | z] over q(z): [D]."""
+    z = q.sample(torch.randn(SAMPLES, *q.mean.shape, generator=draws))[:, 0]
+    return completion.mean_completion(masked, z, torch.full((SAMPLES,), 1 / SAMPLES))
+
+
+def draw_answer(
+    masked: Masked, found: Inference, scored: dict[str, Score], completed: Tensor
+) -> Figure:
+    """Two densities of z and two images, side by side."""
+    fig = figures.figure(10.5, 4.7)
+    ax, *places = fig.subplots(1, 3, gridspec_kw={"wspace": 0.12})
+    draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}
+    ax.legend(frameon=False, fontsize=9, **below)
+    whole = torch.where(masked.seen, masked.x[0], masked.x[0].clamp(min=HIDDEN_GREY))
+    titles = (
+        "the image; what is hidden is shaded",
+        "visible pixels joined to the\nmeans of p(hidden | z), one z ~ diagonal q",
+    )
+    for place, image, title in zip(places, (whole, completed), titles, strict=True):
+        figures.image_rows(place, image[None, None])
+        place.set_title(title, fontsize=9)
+    return fig
+
+
+def draw_inference(
+    masked: Masked, found: Inference, scored: dict[str, Score], completions: Tensor
+) -> Figure:
+    """Every q on the left; on the right completions [2, 1 + C, D], means first, and the trace."""
+    fig = figures.figure(10.5, 4.6)
+    grid = fig.add_gridspec(2, 2, width_ratios=(1, 1.6), height_ratios=(1.6, 1))
     left = grid[:, 0].subgridspec(2, 1, height_ratios=(6, 1))
     densities = fig.add_subplot(left[0])
     draw_densities(densities, masked, found, scored)
     draw_key(fig.add_subplot(left[1]), densities)
-    figures.image_rows(
-        fig.add_subplot(grid[0, 1]),
-        torch.stack([masked.x[0], blank, mean])[None],
-        column_labels=("whole image", "visible", "posterior mean"),
-    )
-    ax = fig.add_subplot(grid[1, 1])
+    ax = fig.add_subplot(grid[0, 1])
     labels = ("z ~ diagonal q", "z ~ p(z | visible)")
-    figures.image_rows(ax, masked.complete(from_both)[:, :, 0], row_labels=labels)
+    figures.image_rows(ax, completions, row_labels=labels, column_labels=("mean",), breaks=(1,))
     ax.set_title("visible pixels joined to the means of p(hidden | z)", fontsize=9)
-    draw_trace(fig.add_subplot(grid[2, 1]), found)
+    draw_trace(fig.add_subplot(grid[1, 1]), found)
     return fig
 
 
 @torch.no_grad()
-def draw_densities(ax: Axes, masked: Masked, found: Inference, scored: dict[str, Score]) -> None:
+def draw_densities(
+    ax: Axes,
+    masked: Masked,
+    found: Inference,
+    scored: dict[str, Score],
+    only: Collection[str] = (JOINT, FULL, DIAGONAL, ENCODER),
+) -> None:
     """p(z, visible pixels) and every q: contours at matched probability mass, or curves if Z = 1.
 
-    The encoder's q is drawn where that leaves the others their room, else only its place is told.
+    The encoder's q is drawn if that leaves the others their room, else only its place is told.
     """
     dims, place = masked.model.latent_dim, found.encoder.mean[0]
     labels = {name: f"{name}: KL {score.kl.item():.2g}" for name, score in scored.items()}
     labels[JOINT] = "p(z | visible)" if dims == 1 else JOINT
     densities = {JOINT: at_rows(masked.log_joint)}
     densities |= {name: at_rows(q.log_density) for name, q in found.by_name().items()}
-    encoder = densities.pop(ENCODER)
+    densities = {name: density for name, density in densities.items() if name in only}
+    encoder = densities.pop(ENCODER, None)
 
     def look(densities: dict[str, LogDensity]) -> Window:
         return line(densities) if dims == 1 else window(widest_plane(found.full), densities)
 
     shown = look(densities)
-    if in_reach(place, shown):
+    if encoder is not None and in_reach(place, shown):
         shown = look(densities | {ENCODER: encoder})
-    (draw_curves if dims == 1 else draw_contours)(ax, shown, labels)
-    if ENCODER not in shown.log_densities:
+    if dims == 1:
+        draw_curves(ax, shown, labels)
+    else:
+        contours.draw_contours(ax, shown, STYLES, labels)
+    if encoder is not None and ENCODER not in shown.log_densities:
         at = ", ".join(f"{value:.1f}" for value in place).replace("-", "−")
         where = f"outside, at ({at})" if dims <= 2 else "not in this plane"
         ax.plot([], [], " ", label=f"{labels[ENCODER]}, {where}")
-    if dims > 1:
-        ax.set_xlabel("$z_1$" if dims == 2 else "widest axis of full q")
-        ax.set_ylabel("$z_2$" if dims == 2 else "second widest axis of full q")
-    ax.locator_params(nbins=6)
-    ax.tick_params(labelsize=8)
+    if dims > 2:
+        ax.set_xlabel("widest axis of full q")
+        ax.set_ylabel("second widest axis of full q")
     drawn = "densities" if dims == 1 else "contours hold 50, 80, 95 % of the mass"
     ax.set_title(f"what the visible pixels say of z\n{drawn}; KL in nats", fontsize=9)
 
@@ -108,31 +161,21 @@ def draw_key(ax: Axes, densities: Axes) -> None:
     legend.set_in_layout(False)  # or its width would be taken from the densities
 
 
-def draw_contours(ax: Axes, shown: Window, labels: dict[str, str]) -> None:
-    """Each density's contours of 50, 80 and 95 % of its mass, within limits that hold them all."""
-    held = []
-    for name, log_density in shown.log_densities.items():
-        levels = figures.isocontours(
-            ax, shown.xs, shown.ys, log_density, color=COLORS[name], label=labels[name]
-        )
-        held.append(log_density >= levels.min())
-    inside = torch.stack(held).any(0)
-    xs, ys = shown.xs[inside.any(0)], shown.ys[inside.any(1)]
-    half = 0.6 * max(xs[-1] - xs[0], ys[-1] - ys[0]).item()
-    for set_limits, axis in ((ax.set_xlim, xs), (ax.set_ylim, ys)):
-        middle = (axis[0] + axis[-1]).item() / 2
-        set_limits(middle - half, middle + half)
-    ax.set_box_aspect(1)  # and so both axes have the same scale
-
-
 def draw_curves(ax: Axes, shown: Window, labels: dict[str, str]) -> None:
     """Each density of the one latent dimension, with area one."""
     for name, log_density in shown.log_densities.items():
         density = torch.exp(log_density - log_density.max())
         density /= torch.trapezoid(density, shown.xs)
-        ax.plot(shown.xs, density, color=COLORS[name], label=labels[name])
+        style = dict(STYLES[name])
+        if style.pop("filled", False):
+            ax.fill_between(shown.xs, density, label=labels[name], **style)
+        else:
+            ax.plot(shown.xs, density, label=labels[name], **style)
+    ax.set_ylim(0)
     ax.set_xlabel("$z$")
     ax.set_ylabel("density")
+    ax.locator_params(nbins=6)
+    ax.tick_params(labelsize=8)
 
 
 def at_rows(log_density: LogDensity) -> LogDensity:
@@ -161,7 +204,7 @@ def in_reach(place: Tensor, shown: Window) -> bool:
 def draw_trace(ax: Axes, found: Inference) -> None:
     """The ELBO of log p(visible pixels) at every step of SVI, and what it comes to."""
     trace = found.trace[:, 0]
-    ax.plot(torch.arange(1, len(trace) + 1), trace, color=COLORS[JOINT], linewidth=0.8)
+    ax.plot(torch.arange(1, len(trace) + 1), trace, color="#3f90da", linewidth=0.8)
     ax.axhline(found.restarts.max().item(), color="0.4", linewidth=0.6, linestyle="--")
     low, high = trace[len(trace) // 20 :].min().item(), trace.max().item()
     ax.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))

@@ -23,7 +23,12 @@ from vae_exp.quadrature import evidence
 from vae_exp.ranges import Positive
 from vae_exp.seeding import generator
 
-PART_COLORS = {"not Gaussian": "#832db6", "no covariance": "#ffa90e", "amortisation": "#3f90da"}
+PARTS_DRAWN: dict[str, dict[str, Any]] = {
+    "not Gaussian": {"color": "#832db6"},
+    "no covariance": {"color": "#ffa90e", "hatch": "///"},
+    "amortisation": {"color": "#3f90da"},
+}
+VISIBLE = 0.005  # of the highest bar: a part below this in every bar is told, not shown
 WORST = 10
 
 
@@ -232,12 +237,27 @@ def gap_figure(
     groups |= {str(digit): labels == digit for digit in labels.unique().tolist()}
     base = torch.zeros(len(groups), dtype=torch.float64)
     places = torch.arange(len(groups)).double() + 0.5 * (torch.arange(len(groups)) > 0)
-    for name, values in parts.items():
-        numbers = [estimate(values[own], name) for own in groups.values()]
-        heights = torch.tensor([number.mean for number in numbers], dtype=torch.float64)
-        ax.bar(places, heights, bottom=base, color=PART_COLORS[name], label=name, width=0.75)
-        base = base + heights
     whole = torch.stack(list(parts.values())).sum(0)
+    means = {
+        name: torch.stack([values[own].double().mean() for own in groups.values()])
+        for name, values in {**parts, "whole": whole}.items()
+    }
+    unseen = []
+    for name in parts:
+        heights = means[name]
+        if heights.abs().max() < VISIBLE * means["whole"].max():
+            unseen.append(f"{name}: at most {heights.abs().max():.1g} nats, too little to be seen")
+        ax.bar(
+            places,
+            heights,
+            bottom=base,
+            label=None if unseen and unseen[-1].startswith(name) else name,
+            width=0.75,
+            ec="white",
+            lw=0,
+            **PARTS_DRAWN[name],
+        )
+        base = base + heights
     spread = [estimate(whole[own], "whole").stderr for own in groups.values()]
     ax.errorbar(places, base, yerr=spread, fmt="none", ecolor="0.2", capsize=2, linewidth=0.8)
     ax.set_xticks(places, list(groups))
@@ -249,7 +269,7 @@ def gap_figure(
         "The inference gap and its parts (whiskers: standard error of the whole)", fontsize=10
     )
     ax.spines[["top", "right"]].set_visible(False)
-    figures.caption(fig, *caption)
+    figures.caption(fig, *caption, *unseen)
     return fig
 
 

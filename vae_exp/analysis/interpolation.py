@@ -1,15 +1,23 @@
 """What lies between two images? The decoder along the line between their latent means."""
 
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+
 import torch
 from torch import Tensor
 
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
+from vae_exp.analysis.choosing import NAMES, recognisable
 from vae_exp.data import Split, Splits
+from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
+from vae_exp.ranges import Digit, NonNegative
 from vae_exp.seeding import generator
+
+PAIRS = 3
 
 
 def interpolate(za: Tensor, zb: Tensor, alpha: float | Tensor) -> Tensor:
@@ -18,21 +26,41 @@ def interpolate(za: Tensor, zb: Tensor, alpha: float | Tensor) -> Tensor:
 
 
 class Interpolation:
-    """Pairs of test images of different classes, and the means of p(x | z) on the way between.
+    """Pairs of images, and the means of p(x | z) on the way between them.
 
     z runs from the encoder's mean of the one to that of the other in `points` equal steps, both
-    ends included. Raises UserError where `pairs` is not positive or `points` is below 2.
+    ends included. The images are typical ones of two classes, which their decoded means can be
+    taken for; `digits` names these classes, two a row and over again; `indices` the images, two a
+    row. They are of `split`, test images where none is given. Raises UserError where `pairs` is
+    not positive, `points` is below 2, or `digits` or `indices` do not come in twos.
     """
 
     name = "interpolation"
 
-    def __init__(self, *, pairs: int = 3, points: int = 10) -> None:
-        check_positive("pairs", pairs)
+    def __init__(
+        self,
+        *,
+        pairs: int | None = None,
+        points: int = 10,
+        digits: Sequence[Digit] = (),
+        indices: Sequence[NonNegative] = (),
+        split: SplitName | None = None,
+    ) -> None:
+        check_positive("pairs", PAIRS if pairs is None else pairs)
         check_positive("points", points)
         if points < 2:
             raise UserError(f"points must be at least 2, the two ends, got {points}")
+        for key, values in (("digits", digits), ("indices", indices)):
+            if len(values) % 2:
+                raise UserError(f"{key} must be two a row, such as {key}=[3,8], got {list(values)}")
+        if indices and (digits or pairs is not None):
+            other = "digits" if digits else "task.pairs"
+            raise UserError(f"indices say which images make the rows: give no {other} beside them")
         self.pairs = pairs
         self.points = points
+        self.digits = tuple(digits)
+        self.indices = tuple(indices)
+        self.split = split
 
     def unsuited(self, model: VAE) -> str | None:
         """None: every latent space has lines."""
@@ -42,17 +70,19 @@ class Interpolation:
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """One figure with a row a pair, and the pairs chosen; the stream is (`seed`, name).
 
-        Raises UserError where the test images are all of one class.
+        Raises UserError where an image or a class that was named, or a second class, is not there.
         """
-        pairs = choose_pairs(splits.test, self.pairs, generator(seed, self.name))  # [P, 2]
-        ends = splits.test.images[pairs]  # [P, 2, D]
+        split = splits.named(self.split or "test")
+        pairs = self.choose(model, splits, split, generator(seed, self.name))  # [P, 2]
+        ends = split.images[pairs]  # [P, 2, D]
         alphas = torch.linspace(1, 0, self.points)
         means = model.posterior(ends.to(model.device)).mean  # [P, 2, Z]
         z = interpolate(
             means[:, :1], means[:, 1:], alphas.to(means.device)[:, None]
         )  # [P, points, Z]
         between = torch.sigmoid(model.decoder(z)).cpu()  # [P, points, D]
-        classes = splits.test.labels[pairs].tolist()
+        classes = split.labels[pairs].tolist()
+        named = "".join(f", {a} to {b}" for a, b in pairs.tolist())[1:]
         fig = figures.image_grid(
             torch.cat([ends[:, :1], between, ends[:, 1:]], 1),
             row_labels=[f"{a} to {b}" for a, b in classes],
@@ -61,7 +91,9 @@ class Interpolation:
             breaks=(1, self.points + 1),
             caption=(
                 splits.caption,
-                f"pairs from test: {len(splits.test):,} images ({splits.test.origin})",
+                f"{NAMES[split.name]} images{named if len(pairs) <= PAIRS else ''}, of "
+                f"{len(split):,} ({split.origin})",
+                "" if self.indices else "typical of their classes, as their decoded means are",
                 "$z_a$, $z_b$: means of q(z | x)",
                 f"latent dimension {model.latent_dim}",
                 f"seed {seed}",
@@ -71,23 +103,41 @@ class Interpolation:
             {"images": images, "classes": pair}
             for images, pair in zip(pairs.tolist(), classes, strict=True)
         ]
-        return Findings(figures={self.name: fig}, numbers={"pairs": chosen})
+        return Findings({self.name: fig}, {"split": split.name, "pairs": chosen})
+
+    def choose(self, model: VAE, splits: Splits, split: Split, draws: torch.Generator) -> Tensor:
+        """Indices [P, 2] of images: those named, or of the classes named, or of any two a row."""
+        if self.indices:
+            if max(self.indices) >= len(split):
+                raise UserError(
+                    f"indices must be from 0 to {len(split) - 1}, got {max(self.indices)}"
+                )
+            return torch.tensor(self.indices).reshape(-1, 2)
+        present = split.labels.unique().tolist()
+        for digit in self.digits:
+            if digit not in present:
+                raise UserError(
+                    f"digit {digit} is not among the {len(split)} {NAMES[split.name]} images"
+                )
+        order = self.digits or shuffled_classes(split, draws)
+        labels = list(islice(cycle(order), 2 * (self.pairs or PAIRS)))
+        pools: dict[int, Iterator[int]] = {}
+        for label in sorted(set(labels)):
+            own = recognisable(model, splits, split, label)
+            pools[label] = cycle(own[torch.randperm(len(own), generator=draws)].tolist())
+        return torch.tensor([next(pools[label]) for label in labels]).reshape(-1, 2)
 
 
-def choose_pairs(split: Split, pairs: int, draws: torch.Generator) -> Tensor:
-    """Indices [P, 2] of images: two classes a pair, and new ones in each pair while they last.
+def shuffled_classes(split: Split, draws: torch.Generator) -> list[int]:
+    """The classes of a split in random order, an even number of them, so that none meets itself.
 
-    Raises UserError where the split holds one class only.
+    Raises UserError where there is one class only.
     """
-    present = torch.tensor(sorted(set(split.labels.tolist())))
+    present = split.labels.unique()
     if len(present) < 2:
         raise UserError(
-            f"interpolation needs test images of two classes, got {len(split)} of class "
-            f"{int(present[0])}: raise data.test_size"
+            f"interpolation needs {NAMES[split.name]} images of two classes, got {len(split)} of "
+            f"class {int(present[0])}: raise data.{split.name}_size"
         )
-    order = present[torch.randperm(len(present), generator=draws)].repeat(2 * pairs)[: 2 * pairs]
-    chosen = []
-    for label in order:
-        own = torch.nonzero(split.labels == label)[:, 0]
-        chosen.append(own[torch.randint(len(own), (1,), generator=draws)])
-    return torch.cat(chosen).reshape(pairs, 2)
+    order: list[int] = present[torch.randperm(len(present), generator=draws)].tolist()
+    return order * 2 if len(order) % 2 else order

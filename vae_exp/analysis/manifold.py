@@ -6,6 +6,7 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
+from vae_exp.data.splits import About
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
 
@@ -24,6 +25,7 @@ class Manifold:
     """
 
     name = "manifold"
+    needs_images = False
 
     def __init__(self, *, size: int = 20) -> None:
         check_positive("size", size)
@@ -36,7 +38,7 @@ class Manifold:
         return f"a grid over the plane needs latent_dim 2, the model has {model.latent_dim}"
 
     @torch.no_grad()
-    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+    def __call__(self, model: VAE, splits: Splits | About, seed: int) -> Findings:
         """One figure; nothing is random."""
         quantiles = prior_quantiles(self.size)
         z = torch.cartesian_prod(quantiles, quantiles).flip(1).float()  # [G, Z], z_1 fastest
@@ -48,7 +50,7 @@ class Manifold:
             title=f"Means of p(x | z) over {self.size} × {self.size} quantiles of the prior",
             caption=(
                 splits.caption,
-                f"trained on {len(splits.train):,} images ({splits.train.origin})",
+                splits.trained_on,
                 f"latent dimension {model.latent_dim}",
             ),
         )

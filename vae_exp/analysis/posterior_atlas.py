@@ -8,9 +8,12 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from vae_exp import figures
+from vae_exp.analysis import contours
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.plane import Plane, window
+from vae_exp.analysis.choosing import NAMES
+from vae_exp.analysis.plane import Plane, Window, window
 from vae_exp.data import Splits
+from vae_exp.data.splits import SplitName
 from vae_exp.gap import Gap, inference_gap
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
@@ -20,29 +23,37 @@ from vae_exp.ranges import Positive
 
 Q = TypeVar("Q", bound=Posterior)
 
-COLORS = {
-    "exact posterior": "#3f90da",
-    "encoder's q": "#ffa90e",
-    "best diagonal q": "#bd1f01",
-    "best full q": "#832db6",
+STYLES = {
+    "exact posterior": contours.TRUE,
+    "encoder's q": contours.ENCODER,
+    "best diagonal q": contours.DIAGONAL,
+    "best full q": contours.FULL,
 }
+INSET = 0.24  # of a panel's width
 
 
 class PosteriorAtlas:
     """The exact posterior beside the encoder's q and the best Gaussians, image by image.
 
-    Among the first ``candidates`` test images ``each`` are taken of three kinds: typical (median
-    amortisation gap), worst amortised, and least Gaussian (the widest gap that no Gaussian closes,
-    which is where posteriors have several modes).
+    Among the first ``candidates`` images of ``split`` (null: test images) ``each`` are taken of
+    three kinds: typical (median amortisation gap), worst amortised, and least Gaussian (the widest
+    gap that no Gaussian closes, which is where posteriors have several modes).
     """
 
     name = "posterior_atlas"
 
-    def __init__(self, *, candidates: Positive = 200, each: Positive = 2) -> None:
+    def __init__(
+        self,
+        *,
+        candidates: Positive = 200,
+        each: Positive = 2,
+        split: SplitName | None = None,
+    ) -> None:
         check_positive("task.candidates", candidates)
         check_positive("task.each", each)
         self.candidates = candidates
         self.each = each
+        self.split = split
 
     def unsuited(self, model: VAE) -> str | None:
         """Only a plane can be drawn whole."""
@@ -52,34 +63,35 @@ class PosteriorAtlas:
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """One figure with a panel an image, and the nats behind it."""
-        x = splits.test.images[: self.candidates]
+        split = splits.named(self.split or "test")
+        x = split.images[: self.candidates]
         exact = evidence(model, x)
         gap = inference_gap(model, x, seed=seed)
         parts = gap.parts(exact.log_p_x)
         chosen = self.choose(parts)
-        rows = len(chosen)
-        fig = figures.figure(3.6 * self.each + 0.6, 3.7 * rows + 0.9)
-        axes = fig.subplots(rows, self.each, squeeze=False)
-        numbers: dict[str, Any] = {}
-        for row, (kind, indices) in zip(axes, chosen.items(), strict=True):
-            for ax, index in zip(row, indices, strict=True):
+        rows = max(map(len, chosen.values()))
+        fig = figures.figure(3.3 * len(chosen), 3.75 * rows + 0.6)
+        axes = fig.subplots(rows, len(chosen), squeeze=False)
+        numbers: dict[str, Any] = {"split": split.name}
+        for column, (kind, indices) in zip(axes.T, chosen.items(), strict=True):
+            for ax, index in zip(column, indices, strict=True):
                 draw_posterior(ax, model, x[index], gap, index)
                 nats = {name: part[index].item() for name, part in parts.items()}
-                ax.set_title(f"{kind}: test image {index}", fontsize=9)
-                ax.set_xlabel(
-                    f"gap: {nats['not Gaussian']:.2f} not Gaussian + "
-                    f"{nats['no covariance']:.2f} no covariance\n"
-                    f"+ {nats['amortisation']:.2f} amortisation = {sum(nats.values()):.2f} nats",
+                ax.set_title(
+                    f"{kind}: {NAMES[split.name]} image {index}\n"
+                    f"gap {sum(nats.values()):.2f} nats: amortisation {nats['amortisation']:.2f},\n"
+                    f"no covariance {nats['no covariance']:.2f}, "
+                    f"not Gaussian {nats['not Gaussian']:.2f}",
                     fontsize=8,
                 )
                 numbers.setdefault(kind, []).append({"index": index, **nats})
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+        fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
         figures.caption(
             fig,
             splits.caption,
-            f"{self.each} each of the first {len(x)} test images ({splits.test.origin})",
-            "axes z₁ and z₂; contours hold 50, 80 and 95 % of the mass",
+            f"{rows} each of the first {len(x)} {NAMES[split.name]} images ({split.origin})",
+            "contours and bands hold 50, 80 and 95 % of the mass",
         )
         return Findings({self.name: fig}, numbers)
 
@@ -110,14 +122,26 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     densities = {"exact posterior": partial(model.joint_log_density, image)}
     densities |= {name: partial(log_q, q) for name, q in fitted.items()}
     found = window(Plane(torch.zeros(2), torch.eye(2)), densities)
-    for name, log_density in found.log_densities.items():
-        figures.isocontours(ax, found.xs, found.ys, log_density, color=COLORS[name], label=name)
-    ax.set_aspect("equal", adjustable="datalim")
-    ax.tick_params(labelsize=7)
-    inset = ax.inset_axes((0.8, 0.8, 0.19, 0.19))
-    inset.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
-    inset.set_xticks([])
-    inset.set_yticks([])
+    held = contours.draw_contours(ax, found, STYLES)
+    figures.image_rows(
+        ax.inset_axes((*free_corner(ax, found, held), INSET, INSET)), image[None, None]
+    )
+
+
+def free_corner(ax: Axes, found: Window, held: Tensor) -> tuple[float, float]:
+    """A corner where an inset covers nothing that is ``held`` [H, W]; axes grow until one is."""
+    near, far = 0.02, 0.98 - INSET
+    while True:
+        (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+        x, y = (found.xs - left) / (right - left), (found.ys - low) / (high - low)
+        for corner in ((far, far), (near, far), (near, near), (far, near)):
+            across = (x > corner[0] - near) & (x < corner[0] + INSET + near)
+            up = (y > corner[1] - near) & (y < corner[1] + INSET + near)
+            if not held[up][:, across].any():
+                return corner
+        more = 0.03 * (right - left)
+        ax.set_xlim(left - more, right + more)
+        ax.set_ylim(low - more, high + more)
 
 
 def take(q: Q, images: slice) -> Q:

@@ -5,6 +5,7 @@ import torch
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
+from vae_exp.data.splits import About
 from vae_exp.densities import sample_bernoulli
 from vae_exp.model import VAE
 from vae_exp.networks import check_positive
@@ -18,6 +19,7 @@ class Samples:
     """
 
     name = "samples"
+    needs_images = False
 
     def __init__(self, *, columns: int = 10) -> None:
         check_positive("columns", columns)
@@ -28,7 +30,7 @@ class Samples:
         return None
 
     @torch.no_grad()
-    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+    def __call__(self, model: VAE, splits: Splits | About, seed: int) -> Findings:
         """One figure of 2 rows; the stream is (`seed`, "samples")."""
         draws = generator(seed, self.name)
         z = torch.randn(self.columns, model.latent_dim, generator=draws)  # [C, Z]
@@ -40,7 +42,7 @@ class Samples:
             title="Samples from the model: each column its own z ~ N(0, I)",
             caption=(
                 splits.caption,
-                f"trained on {len(splits.train):,} images ({splits.train.origin})",
+                splits.trained_on,
                 f"latent dimension {model.latent_dim}",
                 f"seed {seed}",
             ),

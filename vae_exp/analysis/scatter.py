@@ -7,11 +7,10 @@ from torch import Tensor
 
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
+from vae_exp.analysis.choosing import encoder_means
 from vae_exp.data import Splits
 from vae_exp.model import VAE
 from vae_exp.seeding import generator
-
-_BLOCK = 2_000
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,6 @@ class Plane:
     points: Tensor  # [N, 2]
     directions: Tensor  # [2, Z]
     explained: Tensor  # [2]
-
-
-def encoder_means(model: VAE, binary: Tensor) -> Tensor:
-    """The mean of q(z | x) for every image: [N, D] uint8 -> [N, Z], block by block."""
-    blocks = [
-        model.posterior(block.to(model.device).float()).mean.cpu()
-        for block in torch.split(binary, _BLOCK)
-    ]
-    return torch.cat(blocks)
 
 
 def principal_plane(z: Tensor) -> Plane:
@@ -86,7 +76,7 @@ class Scatter:
         figures.caption(
             fig,
             splits.caption,
-            f"train: {len(splits.train):,} images ({splits.train.origin})",
+            f"{len(splits.train):,} images ({splits.train.origin})",
             f"latent dimension {model.latent_dim}",
             "dashed: 1, 2, 3 σ of the prior",
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from vae_exp.errors import UserError
 from vae_exp.seeding import generator
 
 AUTO_TIMEOUT = 3.0
+SOURCES = {"mnist": "MNIST", "digits": "bundled 8×8 digits at 28×28 (not MNIST)"}
+SplitName = Literal["train", "validation", "test"]
 _BLOCK = 4096
 
 _log = logging.getLogger(__name__)
@@ -89,7 +92,8 @@ class Split:
 class Splits:
     """Three disjoint splits of one source ("mnist" or "digits"), binarised in one way.
 
-    `notice` is what a reader of any number or figure must know: None where all is as asked.
+    `notice` is what a reader of any number or figure must know: None where all is as asked. `run`
+    is the name that a run was given.
     """
 
     train: Split
@@ -98,12 +102,42 @@ class Splits:
     source: str
     binarization: str
     notice: str | None = None
+    run: str | None = None
 
     @property
     def caption(self) -> str:
         """A short text for figures: what the images are and how they were made binary."""
-        name = {"mnist": "MNIST", "digits": "bundled 8×8 digits at 28×28 (not MNIST)"}
-        return f"{name[self.source]}, {self.binarization.replace('>', ' > ')}"
+        return caption_of(self.source, self.binarization, self.run)
+
+    @property
+    def trained_on(self) -> str:
+        """Which images a model of this run has seen."""
+        return f"trained on {len(self.train):,} images ({self.train.origin})"
+
+    def named(self, name: SplitName) -> Split:
+        """The split of that name."""
+        return {part.name: part for part in (self.train, self.validation, self.test)}[name]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a caption says of a run's images, if they are not needed themselves."""
+
+    source: str
+    binarization: str
+    trained_on: str = ""
+    run: str | None = None
+
+    @property
+    def caption(self) -> str:
+        """The same as that of the images."""
+        return caption_of(self.source, self.binarization, self.run)
+
+
+def caption_of(source: str, binarization: str, run: str | None) -> str:
+    """The run's name if it has one, what the images are, and how they were made binary."""
+    images = f"{SOURCES[source]}, {binarization.replace('>', ' > ')}"
+    return f"{run} · {images}" if run else images
 
 
 def load_splits(
@@ -163,7 +197,9 @@ def load_splits(
         for name, images in cut.items()
     }
     return Splits(
-        **splits,
+        splits["train"],
+        splits["validation"],
+        splits["test"],
         source=found,
         binarization="threshold>0.5" if binarization == "threshold" else binarization,
         notice=notice,

@@ -16,12 +16,14 @@ from vae_exp.figures.latent import (
     latent_strip,
     mass_levels,
 )
-from vae_exp.figures.page import DPI, caption, figure, png
+from vae_exp.figures.page import DPI, INK, Style, caption, figure, plain, png
 
 __all__ = [
     "CLASS_COLORS",
     "DPI",
+    "INK",
     "MASSES",
+    "Style",
     "caption",
     "figure",
     "image_grid",
@@ -32,5 +34,6 @@ __all__ = [
     "latent_scatter",
     "latent_strip",
     "mass_levels",
+    "plain",
     "png",
 ]

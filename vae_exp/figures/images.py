@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vae_exp.figures import page
-from vae_exp.figures.page import DPI, SMALL, TITLE, Array, Floats, floats
+from vae_exp.figures.page import DPI, INK, SMALL, TITLE, Array, Floats, floats
 
 SIDE = 28
 # An image's side, the gap to the next and a wider gap: whole dots, so that pixels stay square.
@@ -119,7 +119,7 @@ def _exact_figure(
 
 def _ink(ax: Axes, image: Floats, extent: tuple[float, float, float, float]) -> None:
     ax.imshow(
-        image, cmap="gray_r", vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal"
+        image, cmap=INK, vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal"
     )
 
 

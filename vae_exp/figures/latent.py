@@ -1,10 +1,12 @@
 """The latent plane: points by class over the prior's circles, and contours of densities."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
@@ -115,33 +117,37 @@ def isocontours(
     *,
     color: str,
     label: str,
+    linestyle: Any = "-",
+    filled: bool = False,
 ) -> Floats:
     """Draw the contours of a density that enclose the given probability masses.
 
     log_density [H, W] at (xs[j], ys[i]), up to a constant, on a uniform grid that holds all the
-    mass. The smaller the mass, the thicker its line; `label` gets a legend entry.
-    Returns the levels in the order of `masses`, in the unit of `log_density`.
+    mass. The smaller the mass, the thicker its line, or with `filled` the darker its band; `label`
+    gets a legend entry. Returns the levels in the order of `masses`, in the unit of `log_density`.
     """
     levels = mass_levels(log_density, masses)
     drawn, first = np.unique(levels, return_index=True)  # contour wants them rising and distinct
-    widths = np.interp(np.asarray(masses)[first], (0.5, 1), (1.8, 0.7))
-    ax.contour(
-        floats(xs),
-        floats(ys),
-        floats(log_density),
-        drawn,
-        colors=color,
-        linewidths=list(widths),
-        linestyles="solid",
-    )
-    ax.plot([], [], color=color, label=label)
+    grid = floats(xs), floats(ys), floats(log_density)
+    if filled:
+        shades = np.linspace(0.35, 1, len(drawn))
+        bands = [tuple(1 - shade * (1 - np.array(to_rgb(color)))) for shade in shades]
+        ax.contourf(*grid, [*drawn, np.inf], colors=bands, zorder=0.5)
+        ax.fill([], [], color=color, label=label)
+        return levels
+    widths = np.interp(np.asarray(masses)[first], (0.5, 1), (1.9, 0.9))
+    ax.contour(*grid, drawn, colors=color, linewidths=list(widths), linestyles=[linestyle])
+    ax.plot([], [], color=color, linestyle=linestyle, label=label)
     return levels
 
 
 def _dots(ax: Axes, xy: Floats, classes: npt.NDArray[np.int64]) -> None:
     size = float(np.clip(20_000 / max(len(xy), 1), 3, 20))
     colors = np.array(CLASS_COLORS)[classes]
-    ax.scatter(xy[:, 0], xy[:, 1], s=size, c=colors, linewidths=0, alpha=0.8, zorder=0.9)
+    # As thousands of shapes they would make a PDF of megabytes.
+    ax.scatter(
+        xy[:, 0], xy[:, 1], s=size, c=colors, linewidths=0, alpha=0.8, zorder=0.9, rasterized=True
+    )
 
 
 def _haloed(ax: Axes, text: str, place: tuple[float, float], size: float) -> None:

@@ -1,19 +1,28 @@
 """An empty figure, the footnote that says what it shows, and the bytes that it becomes."""
 
+import difflib
 import io
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
+
+from vae_exp.errors import UserError
+from vae_exp.ranges import Range
 
 Array = Tensor | npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 
 DPI = 150
+INK = "gray_r"  # white paper, black ink
 GREY = "0.4"
 SMALL, TITLE = 7.0, 10.0  # points
 
@@ -25,11 +34,44 @@ def figure(width: float, height: float) -> Figure:
     return drawn
 
 
+@dataclass(frozen=True)
+class Style:
+    """How figures are saved; `cmap` colours images, from no ink to ink.
+
+    Raises UserError where matplotlib has no such colour map.
+    """
+
+    format: Literal["png", "pdf", "svg"] = "png"
+    dpi: Annotated[int, Range(minimum=30, maximum=600)] = DPI
+    cmap: str = INK
+
+    def __post_init__(self) -> None:
+        if self.cmap not in colormaps:
+            close = difflib.get_close_matches(self.cmap, colormaps, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(
+                f"figures.cmap must be a colour map of matplotlib, got {self.cmap!r}{hint}"
+            )
+
+    def file(self, fig: Figure) -> bytes:
+        """The figure as a file, of the same bytes each time."""
+        for image in fig.findobj(AxesImage):
+            image.set_cmap(self.cmap)
+        undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        file = io.BytesIO()
+        with rc_context({"svg.hashsalt": "vae_exp", "pdf.fonttype": 42}):
+            fig.savefig(file, format=self.format, dpi=self.dpi, metadata=undated[self.format])
+        return file.getvalue()
+
+
 def png(fig: Figure) -> bytes:
     """The figure as a PNG file."""
-    file = io.BytesIO()
-    fig.savefig(file, format="png", dpi=DPI)
-    return file.getvalue()
+    return Style().file(fig)
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it stands, for what people and files may hold."""
+    return text.replace("$", r"\$")
 
 
 def caption(fig: Figure, *parts: str) -> None:
@@ -42,7 +84,7 @@ def caption_lines(width: float, parts: Sequence[str]) -> list[str]:
     """The parts joined by dots, in lines of at most `width` inches, broken at dots first."""
     columns = int((width - 0.2) * 72 / (0.54 * SMALL))
     lines: list[str] = []
-    for part in parts:
+    for part in filter(None, parts):
         if lines and len(lines[-1]) + 3 + len(part) <= columns:
             lines[-1] += f" · {part}"
         else:

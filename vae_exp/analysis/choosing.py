@@ -1,0 +1,98 @@
+"""Which images to show: typical ones of their class, of which the model makes what a person would.
+
+The likeliest images are not these: they are the ones with the least ink.
+"""
+
+import torch
+from torch import Tensor
+
+from vae_exp.data import Split, Splits, batch_x
+from vae_exp.model import VAE
+
+BLOCK = 2_000
+ELSEWHERE = 10_000  # images at most whose z stand for all
+POINTS = 2_000  # of these z at most that stand for the prior
+NEIGHBOURS = 50
+NAMES = {"train": "training", "validation": "validation", "test": "test"}
+
+
+@torch.no_grad()
+def encoder_means(model: VAE, binary: Tensor) -> Tensor:
+    """The mean of q(z | x) for every image: [N, D] uint8 -> [N, Z], block by block."""
+    blocks = [
+        model.posterior(block.to(model.device).float()).mean.cpu()
+        for block in torch.split(binary, BLOCK)
+    ]
+    return torch.cat(blocks)
+
+
+def typical(amount: Tensor, among: Tensor) -> Tensor:
+    """Which of the images ``among`` [N] lie in the middle half of their amounts [N] of ink."""
+    edges = amount[among].double().quantile(torch.tensor([0.25, 0.75], dtype=torch.float64))
+    return among & (amount >= edges[0]) & (amount <= edges[1])
+
+
+def elsewhere(splits: Splits, split: Split) -> Split:
+    """The larger of the two other splits: what is learnt from it says nothing of these images."""
+    others = [part for part in (splits.train, splits.test, splits.validation) if part is not split]
+    return max(others, key=len)
+
+
+def best_foretold(
+    model: VAE, splits: Splits, split: Split, seen: Tensor, digit: int | None
+) -> tuple[int, int]:
+    """The typical image whose pixels that are not ``seen`` [D] are best foretold, and of how many.
+
+    Typical is what lies in the middle half of its class's ink, and of these in the middle half of
+    the hidden ink; without ``digit`` of every class, with more ink than half of all images.
+    """
+    ink, hidden = split.binary.sum(1), split.binary[:, ~seen].sum(1)
+    eligible = torch.zeros(len(split), dtype=torch.bool)
+    for label in split.labels.unique() if digit is None else [digit]:
+        eligible |= typical(hidden, typical(ink, split.labels == label))
+    if digit is None:
+        eligible &= ink >= ink[eligible].median()
+    candidates = eligible.nonzero()[:, 0]
+    z = encoder_means(model, elsewhere(splits, split).binary[:POINTS])
+    found = foretold(model, split.binary[candidates], seen, z)
+    return int(candidates[found.argmax()]), len(candidates)
+
+
+@torch.no_grad()
+def foretold(model: VAE, binary: Tensor, seen: Tensor, z: Tensor) -> Tensor:
+    """log p(hidden | seen) of images [N, D], as if p(z) were even over the points z [G, Z]: [N].
+
+    With two latent dimensions it ranks images as the exact value does, to about a nat.
+    """
+    pixels = [part.nonzero()[:, 0] for part in (seen, torch.ones_like(seen))]
+    z = z.to(model.device)
+    log_seen, log_whole = (
+        torch.cat(
+            [
+                (model.joint_log_density_table(x, z, part) - model.log_prior(z)).logsumexp(1).cpu()
+                for x in batch_x(binary[:, part].float().to(model.device), BLOCK)
+            ]
+        )
+        for part in pixels
+    )
+    return log_whole - log_seen
+
+
+@torch.no_grad()
+def recognisable(model: VAE, splits: Splits, split: Split, label: int) -> Tensor:
+    """Indices of typical images of a class whose latent means decode to that class, as it seems.
+
+    Of those in the middle half of the class's ink: the quarter with the most images of the class
+    among the neighbours of their mean, and of these the quarter that is likeliest given it.
+    """
+    candidates = typical(split.binary.sum(1), split.labels == label).nonzero()[:, 0]
+    others = elsewhere(splits, split)
+    binary, labels = others.binary[:ELSEWHERE], others.labels[:ELSEWHERE]
+    means, x = encoder_means(model, split.binary[candidates]), split.binary[candidates].float()
+    near = max(1, min(NEIGHBOURS, len(labels) // 20))
+    nearest = torch.cdist(means, encoder_means(model, binary)).topk(near, largest=False).indices
+    own = (labels[nearest] == label).double().mean(1)
+    fit = model.log_likelihood(x.to(model.device), means.to(model.device)).cpu()
+    pure = own >= own.quantile(0.75)
+    good = pure & (fit >= fit[pure].double().quantile(0.75))
+    return candidates[good]
