@@ -16,6 +16,7 @@ from benchmarks.products import LIMIT, TrainingProducts
 from vae_exp.atomic import write_atomically
 from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
+from vae_exp.shell import python
 from vae_exp.training import Hardware
 
 PARTS = ("training", "job", "growth", "gpu")
@@ -99,7 +100,7 @@ def measure_gpu(report: Report, rounds: int) -> None:
 
 def main() -> None:
     """The parts that are named."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog=python("-m", "benchmarks"), description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))

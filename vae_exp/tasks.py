@@ -30,6 +30,7 @@ from vae_exp.networks import check_positive
 from vae_exp.objectives import Compiled
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
+from vae_exp.shell import program
 from vae_exp.training import Hardware, VAEModule
 from vae_exp.watch import Diverged
 
@@ -177,7 +178,8 @@ class Train:
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
-        console.print(f"tensorboard --logdir {folders.shown(folder.parent)}", soft_wrap=True)
+        look = program("tensorboard", "--logdir", folders.shown(folder.parent))
+        console.print(look, soft_wrap=True, markup=False)
         return float(metrics["validation"]["elbo"]["mean"])
 
     def _fit(
