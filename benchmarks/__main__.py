@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from benchmarks.products import LIMIT, TrainingProducts
 from vae_exp.atomic import write_atomically
 from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
+from vae_exp.shell import python
 from vae_exp.training import Hardware
 
 PARTS = ("training", "job", "growth", "gpu")
@@ -97,16 +98,17 @@ def measure_gpu(report: Report, rounds: int) -> None:
     report.add("an epoch on a GPU, batch 200", contests, training.LIGHTNING, rounds)
 
 
-def main() -> None:
-    """The parts that are named."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    """The parts that are named; the folder is made before minutes are spent."""
+    parser = argparse.ArgumentParser(prog=python("-m", "benchmarks"), description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for part in args.parts:
         if part not in PARTS:
             parser.error(f"a part is one of {', '.join(PARTS)}, got {part}")
+    args.folder.mkdir(parents=True, exist_ok=True)
     report = Report()
     for part in args.parts or DEFAULT:
         if part == "training":

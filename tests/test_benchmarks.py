@@ -1,9 +1,12 @@
 """A benchmark takes turns, compares within a round, and measures what a user runs."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as bench
 from benchmarks import growth, training
 from benchmarks.paired import alternate, quartiles, table
 from vae_exp.data import DigitsDataModule
@@ -61,3 +64,16 @@ def test_growth_draws_every_setting() -> None:
         assert list(ours.get_ydata()) == pytest.approx([2 * x for x in limit.get_ydata()])
         assert list(ours.get_xdata()) == growth.GROWN[name]
     assert png(fig).startswith(b"\x89PNG")
+
+
+def test_the_results_are_kept_in_a_fresh_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(report: bench.Report, rounds: int) -> None:
+        report.add("help", [bench.job.help_screen], bench.job.HELP, rounds)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "measure_job", measure)
+    bench.main(["job", "--rounds", "1"])
+    kept = json.loads((tmp_path / "outputs" / "benchmarks" / "results.json").read_text())
+    assert kept["results"]["help"][bench.job.HELP]["seconds_median"] > 0

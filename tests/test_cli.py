@@ -259,7 +259,8 @@ def test_help_tells_every_knob_and_group_in_eighty_columns(folder: Path) -> None
     assert done.stderr == ""
     assert not list(folder.iterdir())
     assert done.stdout.isascii()
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    ours = [line for line in done.stdout.splitlines() if sys.executable not in line]
+    assert max(map(len, ours)) <= 80
     for name, declared in knobs.KNOBS.items():
         [line] = [line for line in done.stdout.splitlines() if line.strip().startswith(f"{name}=")]
         assert declared.metadata["help"] in line
@@ -267,7 +268,7 @@ def test_help_tells_every_knob_and_group_in_eighty_columns(folder: Path) -> None
     for group in config.all_groups():
         for choice in config.choices(group):
             assert choice in done.stdout
-    assert done.stdout.count("python -m vae_exp") >= 3
+    assert done.stdout.count("-m vae_exp") >= 3
 
 
 def test_cfg_job_shows_the_config_and_makes_no_folder(folder: Path) -> None:

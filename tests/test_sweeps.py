@@ -18,6 +18,7 @@ from vae_exp import folders, runs
 from vae_exp.comparison import contend
 from vae_exp.errors import UserError
 from vae_exp.figures import png
+from vae_exp.shell import command
 from vae_exp.sweeping import replicates, summary, sweeps
 from vae_exp.sweeping.differences import differences
 from vae_exp.sweeping.figure import draw
@@ -247,7 +248,7 @@ def test_the_page_names_the_best_the_failures_and_how_to_go_on(mixed: Path) -> N
     assert "- `3: lr=0.1 seed=1` failed: and the last" in lines
     assert "- `4: lr=9 seed=0` cut off" in lines
     assert "- `5: lr=9 seed=1` not started" in lines
-    assert "To go on: `python -m vae_exp -m resume=multirun/day/time`" in lines
+    assert f"To go on: `{command('-m', 'resume=multirun/day/time')}`" in lines
 
 
 def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, folders, knobs
+from vae_exp import config, folders, knobs, shell
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.sweeping import sweeps
@@ -29,11 +29,7 @@ REFUSED = 2
 HELP = """\
 Train variational autoencoders on binarised MNIST and look at what they learnt.
 
-  python -m vae_exp data=debug epochs=5              train on a few images
-  python -m vae_exp -m latent_dim=2,5,10 seed=0,1    sweep: every combination
-  python -m vae_exp +sweep=optuna                    search lr, sizes of layers
-  python -m vae_exp task=samples run=latest          look at the last run
-  python -m vae_exp resume=latest                    go on with a stopped run
+{examples}
 
 Knobs, given as knob=value:
 {knobs}
@@ -44,6 +40,14 @@ Groups, given as group=choice (the default is marked *):
 --cfg job shows every key of a command's config; each can be given, as in
 data.train_size=500. --hydra-help lists the options of Hydra.\
 """
+
+EXAMPLES = {
+    "data=debug epochs=5": "train on a few images",
+    "-m latent_dim=2,5 seed=0,1": "try every combination",
+    "+sweep=optuna": "search for settings",
+    "task=samples run=latest": "look at the last run",
+    "resume=latest": "go on with a stopped run",
+}
 
 
 def main() -> None:
@@ -221,7 +225,17 @@ def _discard(folder: Path, before: set[Path]) -> None:
 
 def help_text() -> str:
     """What `--help` prints."""
-    return HELP.format(knobs="\n".join(knobs.help_lines()), groups="\n".join(_group_lines()))
+    return HELP.format(
+        examples="\n".join(_example_lines()),
+        knobs="\n".join(knobs.help_lines()),
+        groups="\n".join(_group_lines()),
+    )
+
+
+def _example_lines() -> list[str]:
+    commands = {shell.command(*words.split()): meaning for words, meaning in EXAMPLES.items()}
+    width = max(map(len, commands))
+    return [f"  {typed:<{width}}  {meaning}" for typed, meaning in commands.items()]
 
 
 def _group_lines() -> list[str]:

@@ -1,7 +1,6 @@
 """SIGINT and SIGTERM as an exception that is raised where it does no harm."""
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -10,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from vae_exp.folders import is_helper
+from vae_exp.shell import command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = "\x1b[?25h"
@@ -36,7 +36,7 @@ class Interrupted(BaseException):
     def __str__(self) -> str:
         if self.folder is None:
             return self.stopped
-        return f"{self.stopped}; to go on: python -m vae_exp {shlex.quote(f'resume={self.folder}')}"
+        return f"{self.stopped}; to go on: {command(f'resume={self.folder}')}"
 
 
 class Interrupts:

@@ -31,6 +31,7 @@ from vae_exp.networks import check_positive
 from vae_exp.objectives import Compiled
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
+from vae_exp.shell import program
 from vae_exp.training import Hardware, VAEModule
 from vae_exp.watch import Diverged
 
@@ -195,7 +196,8 @@ class Train:
                 console.print(findings.brief)
         for findings in (look.findings for look in looks):
             show_figures(findings, folder, style, console)
-        console.print(f"tensorboard --logdir {folders.shown(folder.parent)}", soft_wrap=True)
+        curves = program("tensorboard", "--logdir", folders.shown(folder.parent))
+        console.print(curves, soft_wrap=True, markup=False)
         return float(metrics["validation"]["elbo"]["mean"])
 
     def _fit(

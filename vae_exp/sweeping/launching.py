@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_exp import config, folders
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
+from vae_exp.shell import command, python
 from vae_exp.sweeping import sweeps
 
 INCOMPLETE = 1
@@ -41,11 +41,6 @@ class SweepInterrupted(Interrupted):
 
     def __str__(self) -> str:
         return f"{self.stopped}; to go on: {command(*self.words)}"
-
-
-def command(*words: str) -> str:
-    """The command line with these words, as it can be typed into a shell."""
-    return shlex.join(["python", "-m", "vae_exp", *words])
 
 
 def how_to_resume(folder: Path, plan: sweeps.Plan) -> tuple[str, ...]:
@@ -85,7 +80,7 @@ def refuse_missing_plugins(cfg: DictConfig) -> None:
         if package.startswith("hydra_plugins.") and not _is_installed(package):
             choice = cfg.hydra.runtime.choices.get(f"hydra/{part}")
             extra = EXTRAS.get(package.partition(".")[2])
-            hint = f": pip install 'vae-exp[{extra}]'" if extra else ""
+            hint = f": {python('-m', 'pip', 'install', f'vae-exp[{extra}]')}" if extra else ""
             raise UserError(f"hydra/{part}={choice} needs {package}, which is missing{hint}")
 
 

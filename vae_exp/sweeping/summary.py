@@ -12,6 +12,7 @@ from rich.table import Table
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
+from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
 from vae_exp.sweeping.replicates import Column, Difference, Setting, columns, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
@@ -55,8 +56,8 @@ def summarise(
         if note:
             notes.append(note)
     if not thorough and any(len(column.settings) > 1 for column in found):
-        again = f"task=summarise sweep={folders.shown(folder)}"
-        notes.append(f"differences were not taken: python -m vae_exp {again}")
+        again = command("task=summarise", f"sweep={folders.shown(folder)}")
+        notes.append(f"differences were not taken: {again}")
     try:
         _draw(folder, jobs, found)
     except Exception as error:  # a signal in the midst of an import leaves half a library behind
@@ -206,7 +207,7 @@ def markdown(
         lines += ["", "## Not finished", ""]
         lines += [f"- `{name}` {what}" for name, what in missing]
         if resume:
-            lines += ["", f"To go on: `python -m vae_exp {' '.join(resume)}`"]
+            lines += ["", f"To go on: `{command(*resume)}`"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,82 @@
+"""Commands that the program prints work as they are printed, in the shell that they are read in."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vae_exp import config
+
+BIN = Path(sys.executable).parent
+SCRIPT = BIN / "vae-exp"
+BARE = "/usr/bin:/bin"
+
+
+def run(line: str, folder: Path, path: str = BARE, **more: str) -> str:
+    """What a line typed into a fresh shell in a folder prints."""
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={"PATH": path, "HOME": str(folder), "PYTHONPATH": str(config.PACKAGE.parent), **more},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def printed(help_text: str) -> set[str]:
+    """How `--help` starts the program in its examples."""
+    ways = (" -m vae_exp", "vae-exp")
+    lines = [line for line in help_text.splitlines() if any(way in line for way in ways)]
+    assert len(lines) == 5
+    return {line[: line.find(way) + len(way)] for line in lines for way in ways if way in line}
+
+
+@pytest.mark.parametrize(
+    ("typed", "path", "more", "expected"),
+    [
+        (f"{BIN}/python -m vae_exp", BARE, {}, f"{BIN}/python -m vae_exp"),
+        (f"{BIN.name}/python -m vae_exp", BARE, {}, f"{BIN.name}/python -m vae_exp"),
+        ("python -m vae_exp", f"{BIN}:{BARE}", {}, "python -m vae_exp"),
+        ("python -m vae_exp", f"{BIN}:{BARE}", {"UV": "uv"}, f"{BIN}/python -m vae_exp"),
+        (str(SCRIPT), BARE, {}, str(SCRIPT)),
+        ("vae-exp", f"{BIN}:{BARE}", {}, "vae-exp"),
+    ],
+    ids=["by its path", "from its own folder", "activated", "uv run", "script", "script by name"],
+)
+def test_help_starts_the_program_as_it_was_started(
+    typed: str, path: str, more: dict[str, str], expected: str, tmp_path: Path
+) -> None:
+    if "vae-exp" in typed and not SCRIPT.exists():
+        pytest.skip("the package is not installed")
+    folder = BIN.parent if typed.startswith(BIN.name) else tmp_path
+    [way] = printed(run(f"{typed} --help", folder, path, **more))
+    assert way.strip() == expected
+    in_a_shell_of_its_own = run(f"{way} --help", folder, path if "/" not in way else BARE)
+    assert printed(in_a_shell_of_its_own) == {way}
+
+
+def test_what_is_printed_for_other_programs_can_be_typed(tmp_path: Path) -> None:
+    code = (
+        "from vae_exp.shell import program, python\n"
+        "print(program('tensorboard', '--logdir', 'my runs (1)'))\n"
+        "print(python('-m', 'pip', 'install', 'vae-exp[joblib]'))\n"
+        "print(program('nowhere'))"
+    )
+    line = shlex.join([sys.executable, "-c", code])
+    assert run(line, tmp_path).splitlines() == [
+        f"{BIN}/tensorboard --logdir 'my runs (1)'",
+        f"{sys.executable} -m pip install 'vae-exp[joblib]'",
+        "nowhere",
+    ]
+    assert run(line, tmp_path, f"{BIN}{os.pathsep}{BARE}").splitlines() == [
+        "tensorboard --logdir 'my runs (1)'",
+        f"{Path(sys.executable).name} -m pip install 'vae-exp[joblib]'",
+        "nowhere",
+    ]
