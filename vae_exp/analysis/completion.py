@@ -1,5 +1,6 @@
 """What is hidden, given what is seen? Inference of z from some of an image's pixels."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,6 +70,8 @@ class Completion:
         if digit is not None and index is not None:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
         masks.visible_pixels(mask)
+        if name is not None and Path(name).name != name:
+            raise UserError(f"task.name must be a plain name, of figures, got {name!r}")
         self.name = name or f"complete_{masks.slug(mask)}"
         self.mask = mask
         self.digit = digit
