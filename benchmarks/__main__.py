@@ -1,7 +1,6 @@
 """`python -m benchmarks`: measure, print ratios of what ran in turns, keep them as JSON."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from benchmarks.products import LIMIT, TrainingProducts
 from vae_exp.atomic import write_atomically
 from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
+from vae_exp.files import as_json
 from vae_exp.shell import python
 from vae_exp.training import Hardware
 
@@ -82,7 +82,7 @@ def measure_growth(report: Report, folder: Path) -> None:
     """How cost grows, as numbers and as a picture."""
     report.results["growth"] = found = growth.measure_all()
     picture = folder / "growth.png"
-    write_atomically(picture, png(growth.draw(found, processor())))
+    write_atomically(folder, picture.name, png(growth.draw(found, processor())))
     report.console.print(str(picture), soft_wrap=True)
 
 
@@ -119,9 +119,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure_growth(report, args.folder)
         else:
             measure_gpu(report, args.rounds)
-    text = json.dumps({"machine": describe(), "results": report.results}, indent=2)
+    contents = as_json({"machine": describe(), "results": report.results})
     path = args.folder / "results.json"
-    write_atomically(path, (text + "\n").encode())
+    write_atomically(args.folder, path.name, contents)
     report.console.print(str(path), soft_wrap=True)
 
 

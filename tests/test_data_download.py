@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,6 +61,7 @@ class Mirror(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        self.server.meanwhile()
         how = self.path.split("/")[1]
         if how.isdigit():
             self.send_error(int(how))
@@ -112,6 +113,7 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
         self.starters: threading.Barrier | None = None
         self.real = Path()
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that gives up is what some of these tests are about."""
@@ -222,24 +224,58 @@ def test_a_name_that_nobody_resolves_and_a_port_that_nobody_serves_are_no_connec
 
 @pytest.mark.parametrize("damage", [FLIPPED, RAW[:-1], b"", PACKED[:-9], BODIES["html"]])
 @pytest.mark.parametrize("name", [NAME, f"{NAME}.gz"])
-def test_a_bad_file_on_disk_is_set_aside_and_fetched_again(
+def test_a_file_under_mnists_name_that_is_not_mnists_is_left_alone(
     tmp_path: Path, server: Server, name: str, damage: bytes
 ):
     (tmp_path / name).write_bytes(damage)
-    assert fetch(tmp_path, server.mirrors("good")) == RAW
-    assert (tmp_path / f"{name}.bad").read_bytes() == damage
-    assert contents(tmp_path) == {f"{NAME}.gz", f"{name}.bad"}
+    with pytest.raises(UserError, match="left alone: delete it, or set data") as refusal:
+        fetch(tmp_path, server.mirrors("good"))
+    assert not isinstance(refusal.value, MnistUnavailable)
+    assert str(tmp_path / name) in str(refusal.value)
+    assert "Fashion-MNIST" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert (tmp_path / name).read_bytes() == damage
+    assert contents(tmp_path) == {name}
+    assert not server.probed + server.asked
 
 
-def test_a_bad_file_that_cannot_be_fetched_again_stays_and_is_named(tmp_path: Path, server: Server):
-    (tmp_path / NAME).write_bytes(RAW[:-1])
-    for _ in range(2):
-        with pytest.raises(
-            UserError, match=f"{NAME} has the wrong length.*answered 404"
-        ) as refusal:
-            fetch(tmp_path, server.mirrors("404"))
-        assert not isinstance(refusal.value, MnistUnavailable)
-        assert contents(tmp_path) == {NAME}
+@pytest.mark.parametrize("source", ["auto", "mnist"])
+def test_another_set_under_mnists_names_is_neither_read_nor_mixed_with_mnist(
+    tmp_path: Path, server: Server, source: str
+):
+    _, labels = FILES["test"]  # of the part that is not needed: the folder is of another set
+    theirs = gzip.compress(bytes((0, 0, 8, 1)) + struct.pack(">I", 10_000) + bytes(10_000))
+    (tmp_path / f"{labels.name}.gz").write_bytes(theirs)
+    with pytest.raises(UserError, match=r"t10k-labels.*is not MNIST's.*another folder"):
+        load_splits(source=source, root=tmp_path, mirrors=server.mirrors("good"))
+    assert contents(tmp_path) == {f"{labels.name}.gz"}
+    assert (tmp_path / f"{labels.name}.gz").read_bytes() == theirs
+    assert not server.probed + server.asked
+
+
+def test_a_file_that_comes_while_another_is_fetched_is_not_overwritten(
+    tmp_path: Path, server: Server
+):
+    theirs = tmp_path / f"{NAME}.gz"
+    server.meanwhile = lambda: theirs.write_bytes(b"theirs")
+    with pytest.raises(UserError, match="left alone"):
+        fetch(tmp_path, server.mirrors("good"))
+    assert theirs.read_bytes() == b"theirs"
+    assert contents(tmp_path) == {theirs.name}
+
+
+@pytest.mark.parametrize("odd", ["pipe", "folder", "device", "dangling"])
+def test_what_is_not_a_file_is_refused_without_waiting_for_it(tmp_path: Path, odd: str):
+    path = tmp_path / NAME
+    if odd == "pipe":
+        os.mkfifo(path)
+    elif odd == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": "/dev/zero", "dangling": tmp_path / "nowhere"}[odd])
+    what = "cannot be read: No such file" if odd == "dangling" else f"is a {odd}, not a file"
+    with pytest.raises(UserError, match=f"{NAME} {what}"):
+        fetch(tmp_path, [])
 
 
 def test_a_good_file_beside_a_bad_one_is_taken_without_a_network(tmp_path: Path):
@@ -249,10 +285,10 @@ def test_a_good_file_beside_a_bad_one_is_taken_without_a_network(tmp_path: Path)
 
 
 def test_what_a_killed_process_left_behind_does_no_harm(tmp_path: Path, server: Server):
-    (tmp_path / f".{NAME}.gz.part").write_bytes(b"half")
+    (tmp_path / f".{NAME}.gz.0.tmp").write_bytes(b"half")
     (tmp_path / ".mnist.lock").touch()
     assert fetch(tmp_path, server.mirrors("good")) == RAW
-    assert contents(tmp_path) == {f"{NAME}.gz"}
+    assert (tmp_path / f"{NAME}.gz").read_bytes() == PACKED
 
 
 @contextmanager

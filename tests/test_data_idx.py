@@ -93,5 +93,5 @@ def test_a_gzip_bomb_is_never_unpacked_beyond_the_expected_size():
 
 
 def test_a_folder_in_place_of_a_file_is_refused_by_name(tmp_path: Path):
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         read(tmp_path)

@@ -72,11 +72,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk
 
 
 def test_a_full_disk_leaves_metrics_and_pictures_whole_or_absent(small_disk: Path) -> None:
-    write_atomically(small_disk / "metrics.json", b'{"schema": 1}')
+    write_atomically(small_disk, "metrics.json", b'{"schema": 1}')
     fill(small_disk)
     for name in ("metrics.json", "samples.png"):
         with pytest.raises(OSError, match=f"No space left on device: '.*/{name}'"):
-            write_atomically(small_disk / name, bytes(1 << 16))
+            write_atomically(small_disk, name, bytes(1 << 16))
     assert json.loads((small_disk / "metrics.json").read_text()) == {"schema": 1}
     assert {path.name for path in small_disk.iterdir()} == {"metrics.json", "ballast"}
 

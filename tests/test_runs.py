@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_exp import runs
+from vae_exp.atomic import write_atomically
 from vae_exp.building import build, check_targets
 from vae_exp.errors import UserError
 from vae_exp.model import VAE
@@ -101,7 +102,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
         "vae_exp.runs.os.system",
         "vae_exp.runs.subprocess.run",
         "vae_exp.runs.Path",
-        "vae_exp.runs.write_atomically",
+        "vae_exp.runs.write_metrics",
         "vae_exp",
         "",
         "subprocess.Popen",
@@ -124,12 +125,11 @@ def test_a_config_of_this_package_is_built() -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    runs.write_atomically(path, b"old")
+    write_atomically(tmp_path, "metrics.json", b"old")
 
     with pytest.raises(TypeError):
-        runs.write_atomically(path, "not bytes")  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
+        write_atomically(tmp_path, "metrics.json", "not bytes")  # type: ignore[arg-type]
+    assert (tmp_path / "metrics.json").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
 
 

@@ -1,59 +1,74 @@
 """Files that a reader sees whole or not at all, also after a kill or a power cut."""
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from vae_exp.folders import UNFINISHED
+from vae_exp.folders import UNFINISHED, within
+
+NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # of a file system that cannot do it
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` once it is whole and on the disk.
+def replacing(folder: Path, name: str | Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of ``folder/name`` once it is whole and on the disk.
 
-    Its folder is made, the folder's own parent is not. Raises OSError naming ``path``.
+    The folder that it lies in is made, that one's parent is not. Raises OSError naming the file,
+    and UserError where it would lie outside of ``folder``.
     """
+    path = within(folder, name)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         path.parent.mkdir(exist_ok=True)
-        descriptor, name = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with unfinished.open("xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+                sync(file.fileno())
+            os.replace(unfinished, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
         _keep_entry(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Replace a file's contents."""
-    with replacing(path) as file:
+def write_atomically(folder: Path, name: str | Path, contents: bytes) -> None:
+    """Replace a file's contents; raises as ``replacing`` does."""
+    with replacing(folder, name) as file:
         file.write(contents)
 
 
-def copy_atomically(source: Path, path: Path) -> None:
-    """Let ``path`` be what ``source`` is now, without a second copy where the disk can do that."""
-    name = path.with_name(f".{path.name}.link{UNFINISHED}")
-    name.unlink(missing_ok=True)
+def copy_atomically(folder: Path, source: Path, name: Path) -> None:
+    """Let ``folder/name`` be what ``folder/source`` is, without a second copy if the disk can."""
+    original, path = within(folder, source), within(folder, name)
+    link = path.with_name(f".{path.name}.link{UNFINISHED}")
+    link.unlink(missing_ok=True)
     try:
-        os.link(source, name)
+        os.link(original, link)
     except OSError:
-        with source.open("rb") as original, replacing(path) as copy:
-            shutil.copyfileobj(original, copy)
+        with original.open("rb") as contents, replacing(folder, name) as copy:
+            shutil.copyfileobj(contents, copy)
     else:
-        os.replace(name, path)
+        os.replace(link, path)
+        link.unlink(missing_ok=True)  # if both were one file, nothing was renamed
         _keep_entry(path)
+
+
+def sync(descriptor: int) -> None:
+    """Bring a file or a folder to the disk, if its file system can do that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
 
 
 def _keep_entry(path: Path) -> None:
@@ -61,6 +76,6 @@ def _keep_entry(path: Path) -> None:
     with contextlib.suppress(PermissionError):  # Windows opens no folders
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)

@@ -144,11 +144,11 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
     means = encoder_means(model, images)
     # The projector's space has three dimensions; it draws nothing where there are fewer.
     means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
-    files = folder / PROJECTOR
-    write_atomically(files / "means.tsv", _tsv(means.tolist()))
+    files = Path(PROJECTOR)
+    write_atomically(folder, files / "means.tsv", _tsv(means.tolist()))
     digits = [[digit, index] for index, digit in enumerate(labels.tolist())]
-    write_atomically(files / "labels.tsv", _tsv([["digit", "image"], *digits]))
-    write_atomically(files / "sprite.png", sprite(images))
+    write_atomically(folder, files / "labels.tsv", _tsv([["digit", "image"], *digits]))
+    write_atomically(folder, files / "sprite.png", sprite(images))
     described = ProjectorConfig()
     embedding = described.embeddings.add()
     embedding.tensor_name = f"means of q(z|x), {len(images):,} {split.name} images"
@@ -156,7 +156,8 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
     embedding.metadata_path = f"{PROJECTOR}/labels.tsv"
     embedding.sprite.image_path = f"{PROJECTOR}/sprite.png"
     embedding.sprite.single_image_dim.extend([28, 28])
-    write_atomically(folder / PROJECTOR_CONFIG, text_format.MessageToString(described).encode())
+    config = text_format.MessageToString(described).encode()
+    write_atomically(folder, PROJECTOR_CONFIG, config)
 
 
 def sprite(images: Tensor) -> bytes:

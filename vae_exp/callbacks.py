@@ -13,10 +13,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vae_exp import board
+from vae_exp import board, files
 from vae_exp.analysis.base import Analysis, Origin, look_at
+from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import DigitsDataModule
-from vae_exp.folders import EVENTS, is_helper
+from vae_exp.folders import EVENTS, is_helper, within
 from vae_exp.training import VAEModule
 
 
@@ -51,7 +52,7 @@ class QuietTensorBoard(TensorBoardLogger):
         sizes = {}
         for path in self.folder.glob(EVENTS):
             with path.open("rb") as file:
-                os.fsync(file.fileno())
+                sync(file.fileno())
                 sizes[path.name] = os.fstat(file.fileno()).st_size
         return sizes
 
@@ -60,10 +61,14 @@ class QuietTensorBoard(TensorBoardLogger):
         if is_helper():
             return
         for path in self.folder.glob(EVENTS):
-            if path.name in sizes:
-                os.truncate(path, min(sizes[path.name], path.stat().st_size))
-            else:
+            if path.name not in sizes:
                 path.unlink()
+                continue
+            with files.opened(within(self.folder, path.name)) as file:
+                longer = os.fstat(file.fileno()).st_size > sizes[path.name]
+                kept = file.read(sizes[path.name]) if longer else b""
+            if longer:  # a copy: the file may have a second name, out of this folder
+                write_atomically(self.folder, path.name, kept)
 
 
 def _leave_to_flush(failure: threading.ExceptHookArgs) -> None:

@@ -1,5 +1,6 @@
 """How Lightning writes and reads a checkpoint."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ class AtomicIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint to the disk, then let it take the place of the old one."""
-        with replacing(Path(path)) as file:
-            torch.save(checkpoint, file)
+        contents = io.BytesIO()  # torch hides what the disk says of a file that it writes itself
+        torch.save(checkpoint, contents)
+        path = Path(path)
+        with replacing(path.parents[1], Path(path.parent.name, path.name)) as file:
+            file.write(contents.getbuffer())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

@@ -13,11 +13,12 @@ from pytorch_lightning.callbacks import Checkpoint
 from vae_exp import runs
 from vae_exp.atomic import copy_atomically
 from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.errors import UserError
-from vae_exp.folders import CHECKPOINTS
+from vae_exp.errors import Torn
+from vae_exp.folders import CHECKPOINTS, within
 from vae_exp.interrupts import Interrupts
 from vae_exp.schema import SCHEMA
 from vae_exp.training import VAEModule
+from vae_exp.weights import load_place
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
@@ -49,6 +50,7 @@ class Checkpoints(Checkpoint):
         self.images = images
         self.seconds = seconds
         self.best = -math.inf
+        self.under_way = False  # whether a step was taken
         self._earlier = 0.0
         self._started = self._saved = time.monotonic()
 
@@ -66,6 +68,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save where it is time to, but not in the last step, which its epoch's end follows."""
+        self.under_way = True
         if trainer.is_last_batch:
             return
         due = bool(self.interrupts.pending) or time.monotonic() - self._saved >= self.seconds
@@ -114,12 +117,15 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: pl.Trainer, best: bool) -> None:
         last = self.checkpoints / LAST
         if trainer.is_global_zero and last.exists():
-            copy_atomically(last, self.checkpoints / PREVIOUS)
+            self._copy(LAST, PREVIOUS)
         # The best first: a kill in between leaves an older last.ckpt, which leads here again.
         trainer.save_checkpoint(self.checkpoints / BEST if best else last, weights_only=False)
         if best and trainer.is_global_zero:
-            copy_atomically(self.checkpoints / BEST, last)
+            self._copy(BEST, LAST)
         self._saved = time.monotonic()
+
+    def _copy(self, source: str, name: str) -> None:
+        copy_atomically(self.folder, Path(CHECKPOINTS, source), Path(CHECKPOINTS, name))
 
 
 @dataclass(frozen=True)
@@ -152,17 +158,15 @@ def newest(folder: Path) -> Start | None:
     of a newer schema.
     """
     for name in (LAST, PREVIOUS, BEST):
-        path = folder / CHECKPOINTS / name
+        path = within(folder, Path(CHECKPOINTS, name))
         if not path.exists():
             continue
         try:
-            contents = runs.load_checkpoint(path)
-        except runs.Damaged as error:
+            contents = load_place(path)
+        except Torn as error:
             path.replace(path.with_name(name + TORN))
             print(f"{error}; set aside as {name}{TORN}, going on before it", file=sys.stderr)
             continue
-        if runs.KEY not in contents:
-            raise UserError(f"{path} was not made by this package: nothing tells how to go on")
         return Start(path, contents)
     return None
 

@@ -1,6 +1,5 @@
 """Test numbers of several runs side by side, with paired differences over their common images."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from vae_exp import folders, runs
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.evaluation import Estimate, elbo_terms, estimate
+from vae_exp.files import as_json
 from vae_exp.tasks import splits_of
 
 QUANTITIES = {
@@ -67,8 +67,8 @@ class Compare:
         for number, run in enumerate(contenders, 1):
             console.print(f"{number}  {run.path}  {run.settings}", soft_wrap=True, highlight=False)
         if self.output is not None:
-            text = json.dumps(numbers_of(contenders, cfg.seed), indent=2, ensure_ascii=False)
-            write_atomically(Path(self.output), (text + "\n").encode())
+            path = Path(self.output).resolve()
+            write_atomically(path.parent, path.name, as_json(numbers_of(contenders, cfg.seed)))
 
 
 def contend(specs: Sequence[str], seed: int) -> list[Contender]:
@@ -85,7 +85,7 @@ def contend(specs: Sequence[str], seed: int) -> list[Contender]:
         samples = found["test"]["elbo"]["samples"]
         terms = elbo_terms(run.model, images, samples=samples, seed=seed)
         values = {name: getattr(terms, term) for name, (_, term) in QUANTITIES.items()}
-        recorded = {name: Estimate(**found["test"][name]) for name in QUANTITIES}
+        recorded = {name: recorded_estimate(found["test"][name]) for name in QUANTITIES}
         if path.suffix == ".ckpt":  # metrics.json speaks of the final weights
             recorded = {
                 name: estimate(
@@ -102,6 +102,11 @@ def contend(specs: Sequence[str], seed: int) -> list[Contender]:
             )
         )
     return contenders
+
+
+def recorded_estimate(found: dict[str, Any]) -> Estimate:
+    """An estimate as metrics.json has it."""
+    return Estimate(**{key: found[key] for key in Estimate.__annotations__ if key in found})
 
 
 def tested(folder: Path) -> dict[str, Any]:

@@ -3,3 +3,16 @@
 
 class UserError(Exception):
     """A mistake in the input: one line with what was got, what was expected and what to do."""
+
+
+class Damaged(UserError):
+    """A file that was cut short or changed on the disk, or that is not what its name says."""
+
+
+class Torn(Damaged):
+    """A file of which a part is missing or changed, so that an older one may take its place."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or the name of its class."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,9 +1,12 @@
 """Where runs lie: the names in a run's folder, and which run is meant; imports nothing heavy."""
 
+import errno
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +25,7 @@ CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
 EVENTS = "events.out.tfevents.*"
 UNFINISHED = ".tmp"
+NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}  # of a file system that has none
 
 
 def find(spec: str) -> Path:
@@ -104,6 +108,28 @@ def make(folder: Path, exist_ok: bool = False) -> None:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
+def within(folder: Path, name: str | Path) -> Path:
+    """The path of what is written in a folder.
+
+    Raises UserError where a link, or the name itself, leads out of it.
+    """
+    path = folder / name
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(os.path.realpath(folder)):
+        raise UserError(
+            f"{path} leads to {real}, out of {folder}, and nothing is written there: "
+            "remove the link, or choose another name"
+        )
+    return path
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise UserError where anything in a folder is a link that leads out of it."""
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            within(folder, path.relative_to(folder))
+
+
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keep a run to this process and its helpers; raises UserError where another is writing it."""
@@ -120,29 +146,47 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, name: str | Path, taken: str) -> Iterator[None]:
-    """Hold a lock in a folder; raises UserError, saying ``taken``, where another process has it."""
-    lock = FileLock(folder / name)
+def locked(folder: Path, name: str | Path, taken: str, patience: float = 0) -> Iterator[None]:
+    """Hold a lock in a folder; raises UserError, saying ``taken``, where another process has it.
+
+    It is waited for up to ``patience`` seconds. If the file system has no locks, there is none.
+    """
+    # filelock's own way out takes a file that a killed process left behind for a lock that is held.
+    lock = FileLock(within(folder, name), fallback_to_soft=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise UserError(taken) from None
     except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror}") from error
+        if error.errno not in NO_LOCKS:
+            raise UserError(f"cannot write in {folder}: {error.strerror}") from error
+        _warn_of_no_locks(folder, error.strerror)
     try:
         yield
     finally:
         lock.release()
 
 
+@cache
+def _warn_of_no_locks(folder: Path, reason: str) -> None:
+    """Once for each folder: it also has other locks."""
+    print(
+        f"{folder} lies on a file system without locks ({reason}): "
+        "let no other process write there",
+        file=sys.stderr,
+    )
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds a lock."""
+    if not os.path.lexists(path):
+        return False
     try:
-        with FileLock(path, timeout=0):
+        with FileLock(path, timeout=0, fallback_to_soft=False):
             return False
     except Timeout:
         return True
-    except OSError:  # a folder that cannot be written is held by nobody
+    except OSError:  # what cannot be written or has no locks is held by nobody
         return False
 
 
@@ -161,5 +205,8 @@ def sweep_out(folder: Path) -> None:
 
 def shown(folder: Path) -> str:
     """A folder as a person would type it: from here, where it lies below."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # deleted in the meantime
+        return str(folder)
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -39,7 +39,7 @@ def keep(look: Look, seed: int, folder: Path, style: Style) -> None:
     """Save a look's figures and numbers in a run's folder, under its name."""
     files = {figure_file(name, style): fig for name, fig in look.findings.figures.items()}
     for path, figure in files.items():
-        write_atomically(folder / path, style.file(figure))
+        write_atomically(folder, path, style.file(figure))
     about_it = {"seed": seed, "settings": look.settings, "figures": [str(path) for path in files]}
     runs.add_findings(folder, look.name, {**about_it, **look.findings.numbers})
 

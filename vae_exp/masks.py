@@ -1,15 +1,21 @@
 """Which pixels of an image are visible: named halves, random ones, or a picture's white."""
 
+import io
+import os
+import struct
 from pathlib import Path
 
 import matplotlib.image
 import torch
 from torch import Tensor
 
-from vae_exp.errors import UserError
+from vae_exp import files
+from vae_exp.errors import Damaged, UserError, first_line
 from vae_exp.seeding import generator
 
 SIDE = 28
+LIMIT = files.MIB  # bytes of a picture
+PNG = b"\x89PNG\r\n\x1a\n"
 NAMES = ("top", "bottom", "left", "right", "centre")
 
 
@@ -74,16 +80,20 @@ def _share(mask: str) -> float:
 
 
 def _white(path: Path) -> Tensor:
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(f"mask={path} does not exist")
     try:
-        picture = torch.from_numpy(matplotlib.image.imread(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"mask={path} is not a PNG: {error}") from error
-    if picture.shape[:2] != (SIDE, SIDE):
-        raise UserError(
-            f"mask={path} must be {SIDE} x {SIDE} pixels, "
-            f"got {picture.shape[1]} x {picture.shape[0]}"
-        )
+        contents = files.read(path, LIMIT)
+    except Damaged as error:
+        raise UserError(f"mask: {error}") from error
+    if contents[:8] != PNG or contents[12:16] != b"IHDR" or len(contents) < 24:
+        raise UserError(f"mask={path} is not a PNG")
+    width, height = struct.unpack(">II", contents[16:24])
+    if (width, height) != (SIDE, SIDE):  # told before it is unpacked
+        raise UserError(f"mask={path} must be {SIDE} x {SIDE} pixels, got {width} x {height}")
+    try:
+        picture = torch.from_numpy(matplotlib.image.imread(io.BytesIO(contents), "png"))
+    except Exception as error:
+        raise UserError(f"mask={path} is not a PNG: {first_line(error)}") from error
     grey = picture[..., :3].mean(-1) if picture.dim() == 3 else picture
     return grey > 0.5

@@ -1,5 +1,6 @@
 """The version of what a run leaves behind: config, checkpoints, weights and metrics."""
 
+import reprlib
 from pathlib import Path
 
 from vae_exp.errors import UserError
@@ -10,4 +11,4 @@ SCHEMA = 1
 def check_schema(path: Path, schema: object) -> None:
     """Refuse what a newer version wrote; a file without a schema is of the first."""
     if schema not in (None, SCHEMA):
-        raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+        raise UserError(f"{path} has schema {reprlib.repr(schema)}, this version reads {SCHEMA}")

@@ -21,7 +21,7 @@ from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorB
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.distributed import Lost
-from vae_exp.errors import UserError
+from vae_exp.errors import UserError, first_line
 from vae_exp.figures import Style
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
@@ -154,8 +154,13 @@ class Train:
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
-        with hardware.together(folder):
-            module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+        try:
+            with hardware.together(folder):
+                module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+        except Exception as error:
+            if start is None or checkpoints.under_way or isinstance(error, UserError | OSError):
+                raise
+            raise UserError(f"cannot go on from {start.path}: {first_line(error)}") from error
         if folders.is_helper():
             return checkpoints.best
 

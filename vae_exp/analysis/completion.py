@@ -1,5 +1,6 @@
 """What is hidden, given what is seen? Inference of z from some of an image's pixels."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,6 +76,8 @@ class Completion:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
         masks.visible_pixels(mask)
         self.name = name or "complete"
+        if name is not None and Path(name).name != name:
+            raise UserError(f"task.name must be a plain name, of figures, got {name!r}")
         self.mask = mask
         self.digit = digit
         self.index = index

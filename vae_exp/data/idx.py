@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vae_exp import files
 from vae_exp.errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -33,11 +34,7 @@ def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
 
     Raises UserError, with the file's name and what is wrong, as `inflate` and `parse_idx` do.
     """
-    try:
-        with path.open("rb") as file:
-            stored = file.read(stored_limit(shape))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    stored = files.read(path, stored_limit(shape))
     raw = inflate(stored, str(path), limit=idx_size(shape))
     parse_idx(raw, str(path), shape)
     return raw

@@ -1,7 +1,9 @@
 """The MNIST database (LeCun, Cortes, Burges 1998): four idx files, on disk or from a mirror."""
 
+import contextlib
 import errno
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
+from vae_exp.atomic import write_atomically
 from vae_exp.data.download import DownloadError, download, probe
 from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
 from vae_exp.errors import UserError
+from vae_exp.folders import locked
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -82,15 +85,19 @@ def load_mnist(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Images [N, 784] and labels [N] of `part` ("training", N = 60,000, or "test", N = 10,000).
 
-    Each file is obtained as by `obtain`, with its errors; bad ones come first, so that nobody
-    takes a damaged MNIST for a missing one.
+    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder where
+    any file of MNIST's names is not MNIST's.
     """
-    on_disk = {file: _on_disk(root, file) for file in FILES[part]}
-    raw = {file: content for file, (content, _) in on_disk.items() if content is not None}
-    for file in sorted(on_disk, key=lambda file: not on_disk[file][1]):
-        if file not in raw:
+    raw = {file: _on_disk(root, file) for file in FILES[part]}
+    if None in raw.values():
+        for file in itertools.chain(*FILES.values()):
+            _refuse_strangers(root, file)
+    for file, content in raw.items():
+        if content is None:
             raw[file] = obtain(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
-    images, labels = (parse_idx(raw[file], file.name, file.shape) for file in FILES[part])
+    images, labels = (
+        parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
+    )
     return images.reshape(len(images), -1), labels
 
 
@@ -100,40 +107,51 @@ def obtain(
     """The uncompressed bytes of `file`, verified, from `root` or else from a mirror.
 
     A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
-    seconds and delivers within `deadline`, and is kept in `root`; one that is bad is fetched again
-    and set aside as NAME.bad. Raises MnistUnavailable where a missing file cannot be had,
-    UserError where a bad one cannot be replaced.
+    seconds and delivers within `deadline`, and is kept in `root`. Raises MnistUnavailable where it
+    cannot be had, and UserError where a file of that name is not MNIST's, which is left alone.
     """
-    raw, bad = _on_disk(root, file)
+    raw = _on_disk(root, file)
     if raw is not None:
         return raw
+    _refuse_strangers(root, file)
     try:
         return _fetch(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
     except OSError as error:
         reason = f"the folder cannot be written: {error.strerror or error}"
     except DownloadError as error:
         reason = str(error)
-    if bad:
-        raise UserError(
-            f"{next(iter(bad.values()))}; fetching it again failed ({reason}): delete it, replace "
-            "it, or set data.root (or VAE_EXP_DATA) to a folder with good files"
-        )
     raise MnistUnavailable(f"{file.name} is not in {str(root)!r} and cannot be fetched ({reason})")
 
 
-def _on_disk(root: Path, file: MnistFile) -> tuple[bytes | None, dict[Path, str]]:
-    """The uncompressed bytes in the first good file, and each bad one with what is wrong."""
-    bad = {}
-    for path in (root / file.name, root / f"{file.name}.gz"):
-        if os.path.exists(path):
-            try:
-                raw = read_idx_bytes(path, file.shape)
-                _check_sha256(raw, str(path), file)
-            except UserError as error:
-                bad[path] = str(error)
-            else:
-                return raw, bad
-    return None, bad
+def _on_disk(root: Path, file: MnistFile) -> bytes | None:
+    """The uncompressed bytes in the first good file; None where there is none."""
+    for path in _present(root, file):
+        with contextlib.suppress(UserError):
+            return _read(path, file)
+    return None
+
+
+def _refuse_strangers(root: Path, file: MnistFile) -> None:
+    """Raise UserError if a file of that name is not MNIST's."""
+    for path in _present(root, file):
+        try:
+            _read(path, file)
+        except UserError as error:
+            raise UserError(
+                f"{error}; it is damaged or of another set, such as Fashion-MNIST, and is left "
+                "alone: delete it, or set data.root (or VAE_EXP_DATA) to another folder"
+            ) from error
+
+
+def _present(root: Path, file: MnistFile) -> list[Path]:
+    paths = (root / file.name, root / f"{file.name}.gz")
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def _read(path: Path, file: MnistFile) -> bytes:
+    raw = read_idx_bytes(path, file.shape)
+    _check_sha256(raw, str(path), file)
+    return raw
 
 
 def _check_sha256(raw: bytes, name: str, file: MnistFile) -> None:
@@ -155,13 +173,13 @@ def _fetch(
     reachable = _reachable(mirrors, file, timeout=timeout)
     root.mkdir(parents=True, exist_ok=True)
     patience = len(mirrors) * ATTEMPTS * deadline
-    with FileLock(root / ".mnist.lock", timeout=patience):
-        raw, bad = _on_disk(root, file)
+    taken = f"another process has been fetching MNIST into {root} for more than {patience:.0f} s"
+    with locked(root, ".mnist.lock", taken, patience):
+        raw = _on_disk(root, file)
         if raw is None:
             stored, raw = _from_mirrors(reachable, file, timeout=timeout, deadline=deadline)
-            for path in bad:
-                os.replace(path, path.with_name(f"{path.name}.bad"))
-            _write(root / (file.name if stored == raw else f"{file.name}.gz"), stored)
+            _refuse_strangers(root, file)  # which may have come in the meantime
+            write_atomically(root, file.name if stored == raw else f"{file.name}.gz", stored)
         return raw
 
 
@@ -208,13 +226,3 @@ def _from_mirrors(
 
 def _url(mirror: str, file: MnistFile) -> str:
     return f"{mirror.rstrip('/')}/{file.name}.gz"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write whole or not at all; the caller holds the lock, so one name for the part will do."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vae_exp import config, folders
+from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
 from vae_exp.shell import command, python
@@ -63,7 +64,7 @@ def job(cfg: DictConfig) -> float | None:
         else:
             result = tasks.execute(cfg)
         if not folders.is_finished(folder):
-            (folder / sweeps.DONE).touch()
+            write_atomically(folder, sweeps.DONE, b"")
         return result
     except Exception as error:  # noqa: BLE001
         cause = error.__cause__ if isinstance(error, InstantiationException) else None
@@ -115,6 +116,7 @@ def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:
     place = f"hydra.sweep.dir={config.quoted(str(folder.resolve()))}"
     words = [*words, place, *plan.fixed]
     numbers = [job.number for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]
+    folders.refuse_links(folder)  # Hydra's own files and a study's are written there too
     with sweeps.hold(folder):
         try:
             problem = _launch(folder, plan, words, numbers)
@@ -172,7 +174,7 @@ def _batches(
     numbers: list[int],
 ) -> None:
     """Launch jobs under their own numbers; one that fails takes no batch after it along."""
-    OmegaConf.save(cfg, folder / "multirun.yaml")
+    _save_config(folder, cfg)
     size = cfg.hydra.sweeper.get("max_batch_size") or len(numbers)
     if numbers and numbers != list(range(numbers[0], numbers[-1] + 1)) and _is_serial(cfg):
         size = 1  # a launcher counts on from the first number of a batch in what it prints
@@ -190,6 +192,10 @@ def _batches(
         launcher.launch(words, initial_job_idx=batch[0])
 
 
+def _save_config(folder: Path, cfg: DictConfig) -> None:
+    write_atomically(folder, "multirun.yaml", OmegaConf.to_yaml(cfg).encode())
+
+
 def _is_serial(cfg: DictConfig) -> bool:
     return str(cfg.hydra.launcher._target_).endswith(".BasicLauncher")
 
@@ -205,7 +211,7 @@ def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
     )
     if start:
         sweeper.sweeper.job_idx = start
-    OmegaConf.save(cfg, Path(cfg.hydra.sweep.dir) / "multirun.yaml")
+    _save_config(Path(cfg.hydra.sweep.dir), cfg)
     sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))
 
 

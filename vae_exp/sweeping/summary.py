@@ -46,7 +46,7 @@ def summarise(
     that go on with the sweep.
     """
     jobs = sweeps.jobs(folder)
-    write_atomically(folder / CSV, sweeps.as_csv(jobs).encode())
+    write_atomically(folder, CSV, sweeps.as_csv(jobs).encode())
     found = columns(jobs)
     taken: list[Differences] = []
     notes: list[str] = []
@@ -65,7 +65,7 @@ def summarise(
             raise
         notes.append(f"there is no picture: {type(error).__name__}")
     text = markdown(folder, jobs, found, taken, notes, resume)
-    write_atomically(folder / MARKDOWN, text.encode())
+    write_atomically(folder, MARKDOWN, text.encode())
     show(Console(), folder, jobs, found, taken, notes)
 
 
@@ -78,7 +78,7 @@ def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
 
         picture = draw(jobs, found)
         if picture is not None:
-            write_atomically(folder / PICTURE, png(picture))
+            write_atomically(folder, PICTURE, png(picture))
 
 
 def _taken(column: Column, seed: int) -> tuple[Differences, str]:

@@ -2,20 +2,22 @@
 
 import csv
 import io
-import json
 import os
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import yaml  # type: ignore[import-untyped]
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from vae_exp import folders
+from vae_exp import files, folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
+from vae_exp.metrics import read_metrics
 from vae_exp.schema import SCHEMA, check_schema
 
 ROOT = "multirun"
@@ -27,6 +29,19 @@ STUDY = "study.db"  # of a search, in SQLite
 FINISHED, FAILED, CUT_OFF, NOT_STARTED = "finished", "failed", "cut off", "not started"
 UNDER_WAY = "under way"
 TO_DO = (FAILED, CUT_OFF, NOT_STARTED)
+
+
+class _Plan(TypedDict):
+    """What jobs.yaml holds."""
+
+    schema: NotRequired[int | None]
+    jobs: list[list[str]] | None
+    fixed: list[str]
+    hydra: list[str]
+
+
+_OBJECT = TypeAdapter(dict[str, Any])
+_PLAN = TypeAdapter(_Plan)
 
 
 @dataclass(frozen=True)
@@ -128,27 +143,16 @@ def write_plan(folder: Path, plan: Plan) -> None:
     """Put down what a sweep is to do, so that jobs which never start are known too."""
     contents = {"schema": SCHEMA, "hydra": plan.hydra, "fixed": plan.fixed, "jobs": plan.jobs}
     text = yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=1000)
-    write_atomically(folder / JOBS, text.encode())
+    write_atomically(folder, JOBS, text.encode())
 
 
 def read_plan(folder: Path) -> Plan:
     """What a sweep was asked to do; raises UserError where its file is damaged."""
     path = folder / JOBS
-    try:
-        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is damaged: {_last_line(str(error))}") from error
-    if not isinstance(contents, dict):
-        raise UserError(f"{path} is damaged: it holds no plan of a sweep")
+    contents = files.read_yaml(path, _OBJECT)
     check_schema(path, contents.get("schema"))
-    listed, fixed, hydra = (contents.get(key) for key in ("jobs", "fixed", "hydra"))
-    words = [fixed, hydra, *(listed if isinstance(listed, list) else [])]
-    whole = (listed is None or isinstance(listed, list)) and all(
-        isinstance(some, list) and all(isinstance(word, str) for word in some) for some in words
-    )
-    if not whole:
-        raise UserError(f"{path} is damaged: it holds no plan of a sweep")
-    return Plan(listed, list(fixed or []), list(hydra or []))
+    plan = files.shaped(contents, _PLAN, path)
+    return Plan(plan["jobs"], plan["fixed"], plan["hydra"])
 
 
 def jobs(folder: Path) -> list[Job]:
@@ -166,22 +170,18 @@ def _read(folder: Path, planned: Sequence[str] | None) -> Job:
     metrics: dict[str, Any] = {}
     error = ""
     try:
-        metrics = json.loads((folder / folders.METRICS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as problem:
-        error = f"{folder / folders.METRICS} is damaged: {problem}"
+        metrics = read_metrics(folder)
+    except UserError as problem:
+        error = str(problem)
     if os.path.isfile(folder / ERROR):
         status = FAILED
-        error = _last_line((folder / ERROR).read_text(encoding="utf-8", errors="replace"))
+        error = _last_line(files.read(folder / ERROR).decode(errors="replace"))
     elif folders.is_finished(folder) or os.path.isfile(folder / DONE):
         status = FAILED if error else FINISHED
     elif not os.path.isfile(folder / folders.STARTED):
         status = NOT_STARTED
     else:
         status = UNDER_WAY if folders.is_held(folder) else CUT_OFF
-    if not isinstance(metrics, dict):
-        metrics = {}
     return Job(int(folder.name), folder, tuple(overrides), status, metrics, error)
 
 
@@ -200,7 +200,7 @@ def record(folder: Path, error: BaseException) -> str:
     else:
         text = "".join(traceback.format_exception(error)).rstrip()
     with suppress(OSError):  # a full disk: the job then counts as cut off
-        write_atomically(folder / ERROR, (text + "\n").encode())
+        write_atomically(folder, ERROR, (text + "\n").encode())
     return _last_line(text)
 
 

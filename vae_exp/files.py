@@ -1,0 +1,108 @@
+"""Files that may be damaged or somebody else's: read up to a limit, and held to a shape."""
+
+import json
+import math
+import os
+import reprlib
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import TypeAdapter, ValidationError
+
+from vae_exp.errors import Damaged, first_line
+
+T = TypeVar("T")
+
+MIB = 1 << 20
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file to read; raises Damaged where it cannot be read or is anything but a file."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind != stat.S_IFREG:  # to open a pipe would wait for a writer
+            raise Damaged(f"{path} is {KINDS.get(kind, 'something else')}, not a file")
+        return path.open("rb")
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read(path: Path, limit: int = 64 * MIB) -> bytes:
+    """A file's bytes; raises Damaged as ``opened`` does, and if there are more than ``limit``."""
+    with opened(path) as file:
+        try:
+            contents = file.read(limit + 1)
+        except OSError as error:
+            raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+    if len(contents) > limit:
+        raise Damaged(f"{path} is damaged: it holds more than {limit:,} bytes")
+    return contents
+
+
+def parsed(contents: bytes | str, kind: TypeAdapter[T], what: str | Path) -> T:
+    """JSON that has the shape ``kind``; raises Damaged, with ``what`` it is, where it has not."""
+    try:
+        return kind.validate_json(contents, strict=True)
+    except ValidationError as error:
+        raise Damaged(f"{what} is damaged: {_why(error)}") from error
+
+
+def shaped(value: Any, kind: TypeAdapter[T], what: str | Path) -> T:
+    """What was read, if it has the shape ``kind``; raises Damaged, with ``what`` it is, if not."""
+    try:
+        return kind.validate_python(value, strict=True)
+    except ValidationError as error:
+        raise Damaged(f"{what} is damaged: {_why(error)}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML without aliases, by which a few lines can hold themselves or a billion values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Raises YAMLError at an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias, which is not taken")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path, kind: TypeAdapter[T], limit: int = 16 * MIB) -> T:
+    """What a YAML file holds, as plain values; raises Damaged if it has not the shape ``kind``."""
+    try:
+        value = yaml.load(read(path, limit), _PlainLoader)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise Damaged(f"{path} is damaged: {first_line(error)}") from error
+    return shaped(value, kind, path)
+
+
+def _why(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "it"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    if first["type"] == "json_invalid":
+        return str(first["msg"])
+    got = " ".join(reprlib.repr(first["input"]).split())
+    return f"{first['msg'].replace('Input', where, 1)}, got {got}"
+
+
+def as_json(contents: Any) -> bytes:
+    """Plain containers as JSON for people; numbers that are not finite become null."""
+    text = json.dumps(_finite(contents), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _finite(below) for key, below in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(below) for below in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
