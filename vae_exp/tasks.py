@@ -205,6 +205,7 @@ class Train:
         if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
+        module.require_memory(data, trainer.strategy.root_device, hardware.devices)
         if start is None and not folders.is_helper():
             board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)

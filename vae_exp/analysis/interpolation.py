@@ -31,6 +31,8 @@ class Interpolation:
         check_positive("points", points)
         if points < 2:
             raise UserError(f"points must be at least 2, the two ends, got {points}")
+        figures.check_fits("pairs", pairs, figures.CELL)
+        figures.check_fits("points", points, figures.CELL)
         self.pairs = pairs
         self.points = points
 

@@ -26,6 +26,7 @@ COLORS = {
     "best diagonal q": "#bd1f01",
     "best full q": "#832db6",
 }
+PANEL = 3.6  # inches
 
 
 class PosteriorAtlas:
@@ -41,6 +42,7 @@ class PosteriorAtlas:
     def __init__(self, *, candidates: Positive = 200, each: Positive = 2) -> None:
         check_positive("task.candidates", candidates)
         check_positive("task.each", each)
+        figures.check_fits("task.each", each, PANEL * figures.DPI)
         self.candidates = candidates
         self.each = each
 
@@ -58,7 +60,7 @@ class PosteriorAtlas:
         parts = gap.parts(exact.log_p_x)
         chosen = self.choose(parts)
         rows = len(chosen)
-        fig = figures.figure(3.6 * self.each + 0.6, 3.7 * rows + 0.9)
+        fig = figures.figure(PANEL * self.each + 0.6, 3.7 * rows + 0.9)
         axes = fig.subplots(rows, self.each, squeeze=False)
         numbers: dict[str, Any] = {}
         for row, (kind, indices) in zip(axes, chosen.items(), strict=True):

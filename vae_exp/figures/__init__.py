@@ -6,7 +6,7 @@ contours in the plane · `calibration` rank histograms, coverage, bars of KL · 
 against a knob.
 """
 
-from vae_exp.figures.images import image_grid, image_mosaic, image_rows
+from vae_exp.figures.images import CELL, TILE, image_grid, image_mosaic, image_rows
 from vae_exp.figures.latent import (
     CLASS_COLORS,
     MASSES,
@@ -16,13 +16,16 @@ from vae_exp.figures.latent import (
     latent_strip,
     mass_levels,
 )
-from vae_exp.figures.page import DPI, caption, figure, png
+from vae_exp.figures.page import DPI, caption, check_fits, figure, png
 
 __all__ = [
+    "CELL",
     "CLASS_COLORS",
     "DPI",
     "MASSES",
+    "TILE",
     "caption",
+    "check_fits",
     "figure",
     "image_grid",
     "image_mosaic",

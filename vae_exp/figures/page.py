@@ -10,12 +10,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vae_exp.errors import UserError
+
 Array = Tensor | npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 
 DPI = 150
 GREY = "0.4"
 SMALL, TITLE = 7.0, 10.0  # points
+
+LARGEST = 2**16 - 1_000  # dots along a side: what Agg can draw, but for margins
+
+
+def check_fits(key: str, count: int, dots: float) -> None:
+    """Raise UserError where ``count`` parts of so many dots do not fit into a figure in a row."""
+    most = int(LARGEST / dots)
+    if count > most:
+        raise UserError(
+            f"{key} must be at most {most:,}, the most that a figure holds, got {count:,}"
+        )
 
 
 def figure(width: float, height: float) -> Figure:
