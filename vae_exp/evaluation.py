@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae_exp import memory
 from vae_exp.data import batch_x
 from vae_exp.model import VAE, Terms
 from vae_exp.seeding import generator
@@ -46,6 +47,13 @@ def estimate(
     )
 
 
+def require_memory(model: VAE, images: int, samples: int, key: str = "samples") -> None:
+    """Raise UserError where ``elbo_terms`` of so many images and samples takes too much."""
+    noise = images * model.latent_dim * torch.get_default_dtype().itemsize
+    sizes = {key: samples, "images": images, "latent_dim": model.latent_dim}
+    memory.require(samples * (noise + memory.of_a_row(model.decoder)), sizes)
+
+
 @torch.no_grad()
 def elbo_terms(
     model: VAE, images: Tensor, *, samples: int = 1, seed: int = 0, batch_size: int = 1000
@@ -55,6 +63,7 @@ def elbo_terms(
     images [N, D] -> terms [N], estimated from ``samples`` z an image. The noise of an image
     depends on its place and on ``seed``, not on ``batch_size``: how many z are decoded at a time.
     """
+    require_memory(model, len(images), samples)
     shape = (samples, len(images), model.latent_dim)
     batch_size = max(1, batch_size // samples)
     noise = torch.randn(shape, generator=generator(seed, "elbo"))

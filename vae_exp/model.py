@@ -1,5 +1,6 @@
 """The VAE: four log densities over images x and latents z, and the bound that trains it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -103,11 +104,31 @@ class VAE(nn.Module):
         """log q(z) for the encoder's output. [.., Z] -> [..]."""
         return factorized_gaussian_log_density(mean, log_std, z)
 
+    def checked(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Images [B, D], or squares of D pixels [B, 28, 28], as [B, D] in the model's own type.
+
+        Looks at shapes and types alone, which costs a training step nothing. Raises UserError if
+        x is no such batch, or if ``noise`` is not [S, B, Z].
+        """
+        weight = self.decoder.logits.weight
+        pixels = len(weight)
+        if not isinstance(x, Tensor) or x.is_complex():
+            raise UserError(f"x must be a tensor of 0 and 1, got {getattr(x, 'dtype', type(x))}")
+        square = x.dim() == 3 and x.shape[1] == x.shape[2]
+        flat = x.flatten(1) if square else x
+        if flat.dim() != 2 or not len(flat) or flat.shape[1] != pixels:
+            raise UserError(f"x must be a batch [B, {pixels}], {_got(x, pixels)}")
+        batch, dims = len(flat), self.latent_dim
+        if noise is not None and (noise.dim() != 3 or noise.shape[1:] != (batch, dims)):
+            raise UserError(f"noise must be [S, {batch}, {dims}], got {list(noise.shape)}")
+        return flat.to(weight.dtype)
+
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """log p(x, z_s) − log q(z_s | x) at z_s = mean + σ ε_s.
 
-        x [B, D], noise [S, B, Z] -> [S, B] in nats.
+        x [B, D], noise [S, B, Z] -> [S, B] in nats. Raises UserError for other shapes.
         """
+        x = self.checked(x, noise)
         q = self.posterior(x)
         z = q.sample(noise)
         return self.joint_log_density(x, z) - q.log_density(z)
@@ -116,8 +137,10 @@ class VAE(nn.Module):
         """The ELBO of each image, estimated without bias from noise [S, B, Z], and its two terms.
 
         ELBO = E_q log p(x | z) − KL(q(z | x) ‖ p(z)), the KL in closed form or as the mean of
-        log q(z | x) − log p(z) over the same samples.
+        log q(z | x) − log p(z) over the same samples. Raises UserError for other shapes than these,
+        or x [B, 28, 28].
         """
+        x = self.checked(x, noise)
         q = self.posterior(x)
         z = q.sample(noise)
         log_p_x_given_z = self.log_likelihood(x, z).mean(0)
@@ -137,13 +160,21 @@ class VAE(nn.Module):
     ) -> Tensor:
         """Unbiased estimate of the mean ELBO of a batch, one sample of z an image. Scalar.
 
-        ``noise`` is ε, [B, Z] or [S, B, Z]; without it one ε an image comes from ``generator``.
+        x [B, D] or [B, 28, 28], of 0 and 1 in any type. ``noise`` is ε, [B, Z] or [S, B, Z];
+        without it one ε an image comes from ``generator``. Raises UserError for anything else.
         """
+        x = self.checked(x)
+        if not ((x == 0) | (x == 1)).all():
+            raise UserError(
+                f"x must hold 0 and 1 alone, got values from {x.min():.3g} to {x.max():.3g}: "
+                "grey images have no Bernoulli log mass, binarise them"
+            )
         if noise is None:
             noise = torch.randn(
                 1, len(x), self.latent_dim, generator=generator, device=x.device, dtype=x.dtype
             )
-        noise = noise.reshape(-1, len(x), self.latent_dim)
+        elif noise.dim() == 2:
+            noise = noise[None]
         return self.elbo_terms(x, noise, kl).bound.mean()
 
     def loss(
@@ -154,8 +185,20 @@ class VAE(nn.Module):
         generator: torch.Generator | None = None,
         kl: KL = "closed_form",
     ) -> Tensor:
-        """−ELBO, the scalar that training minimises."""
+        """−ELBO, the scalar that training minimises; takes what ``elbo`` takes."""
         return bounds.loss(self.elbo(x, noise=noise, generator=generator, kl=kl))
+
+
+def _got(x: Tensor, pixels: int) -> str:
+    """What a batch of images is not, and what makes one of it."""
+    shape, count = list(x.shape), x.numel()
+    if x.dim() == 2 and shape[0] == pixels:
+        return f"got {shape}: give x.T, an image a row"
+    if count == pixels:
+        return f"got {shape}: give x.reshape(1, {pixels}), a batch of one image"
+    if count and count % pixels == 0 and shape[-1] in (pixels, math.isqrt(pixels)):
+        return f"got {shape}: give x.reshape(-1, {pixels})"
+    return f"got {shape}"
 
 
 def top_pixels(device: torch.device | str = "cpu") -> Tensor:

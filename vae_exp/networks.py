@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae_exp import memory
 from vae_exp.errors import UserError
 
 PIXELS = 784
@@ -17,6 +18,16 @@ def check_positive(name: str, value: int) -> None:
     """Refuse anything but a positive integer, naming the argument."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name} must be a positive integer, got {value!r}")
+
+
+def check_sizes(latent_dim: int, hidden: Sequence[int], widths: Sequence[int]) -> None:
+    """Refuse sizes that are no positive integers, or layers whose weights memory cannot hold."""
+    check_positive("latent_dim", latent_dim)
+    for width in hidden:
+        check_positive("hidden", width)
+    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
+    sizes = {"latent_dim": latent_dim, "hidden": max(hidden, default=0)}
+    memory.require(weights * torch.get_default_dtype().itemsize, sizes)
 
 
 class _FastTanh(torch.autograd.Function):
@@ -55,9 +66,7 @@ class Encoder(nn.Module):
 
     def __init__(self, latent_dim: int, hidden: Sequence[int] = (500,), pixels: int = PIXELS):
         super().__init__()
-        check_positive("latent_dim", latent_dim)
-        for width in hidden:
-            check_positive("hidden", width)
+        check_sizes(latent_dim, hidden, [pixels, *hidden, 2 * latent_dim])
         self.latent_dim = latent_dim
         self.features = tanh_mlp(pixels, hidden)
         self.parameters_of_q = nn.Linear([pixels, *hidden][-1], 2 * latent_dim)
@@ -73,10 +82,9 @@ class Decoder(nn.Module):
 
     def __init__(self, latent_dim: int, hidden: Sequence[int] = (500,), pixels: int = PIXELS):
         super().__init__()
-        check_positive("latent_dim", latent_dim)
-        for width in hidden:
-            check_positive("hidden", width)
+        check_sizes(latent_dim, hidden, [latent_dim, *hidden, pixels])
         self.latent_dim = latent_dim
+        self.hidden = tuple(hidden)
         self.features = tanh_mlp(latent_dim, hidden)
         self.logits = nn.Linear([latent_dim, *hidden][-1], pixels)
 

@@ -42,6 +42,7 @@ class IWAE:
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
         """x [B, D], noise [S, B, Z] -> terms [B]; log likelihood and KL are those of the ELBO."""
+        x = model.checked(x, noise)
         q = model.posterior(x)
         z = q.sample(noise)
         log_p_x_given_z = model.log_likelihood(x, z)

@@ -90,11 +90,14 @@ def elbo_of(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Monte Carlo estimate of the ELBO of a q that stays as it is: [B] in nats."""
-    log_weights = []
+    # Made first: small results among large blocks would keep their memory from being used again.
+    log_weights = q.mean.new_empty(samples, *q.mean.shape[:-1])
+    done = 0
     for noise in _blocks(antithetic_noise(samples, q.mean, generator)):
         z = q.sample(noise)
-        log_weights.append(log_joint(z) - q.log_density(z))
-    return bounds.elbo(torch.cat(log_weights))
+        log_weights[done : done + len(z)] = log_joint(z) - q.log_density(z)
+        done += len(z)
+    return bounds.elbo(log_weights)
 
 
 @torch.no_grad()

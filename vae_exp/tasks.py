@@ -230,6 +230,7 @@ class Train:
             origin = Origin(cfg.seed, self.name)
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every, origin))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
+        module.require_memory(data, trainer.strategy.root_device, hardware.devices)
         if start is None and not folders.is_helper():
             board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)

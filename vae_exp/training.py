@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from vae_exp import bounds
+from vae_exp import bounds, memory
 from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError
@@ -94,6 +94,25 @@ class VAEModule(pl.LightningModule):
     def on_train_end(self) -> None:
         """Leave the model as it was."""
         self.watch.close()
+
+    def require_memory(self, data: DigitsDataModule, device: torch.device, processes: int) -> None:
+        """Raise UserError where a step, with its gradients and Adam's moments, takes too much."""
+        images = max(len(data.splits.train), len(data.splits.validation))
+        samples, latent_dim = self.objective.samples, self.model.latent_dim
+        batch = min(data.batch_size, images)
+        block = min(max(data.block_images, batch), images)
+        step = samples * batch / processes * memory.of_a_row(self.model.decoder)
+        noise = samples * block * latent_dim * torch.get_default_dtype().itemsize
+        memory.require(
+            step + noise + 3 * memory.of_weights(self.model),
+            {
+                "objective.samples": samples,
+                "batch_size": batch,
+                "latent_dim": latent_dim,
+                "hidden": max(self.model.decoder.hidden, default=0),
+            },
+            device,
+        )
 
     def training_step(self, block: Block, block_idx: int) -> None:
         """A step for each batch [B, D]; the last of an epoch logs the bounds of all of them."""

@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import completion, figures, masks
+from vae_exp import completion, figures, masks, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import NAMES, best_foretold
 from vae_exp.analysis.completion_figure import draw
@@ -30,7 +30,7 @@ from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError
 from vae_exp.evaluation import estimate
 from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.networks import PIXELS, check_positive
 from vae_exp.ranges import NonNegative, Positive
 from vae_exp.seeding import generator
 
@@ -74,6 +74,10 @@ class Completion:
             check_positive(key, value)
         if digit is not None and index is not None:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
+        fits = {"task.restarts": restarts, "task.samples": samples, "task.steps": steps}
+        z = 4 * PIXELS * memory.COPIES  # that of each restart is decoded at once
+        memory.require(restarts * (z + 4 * (samples + steps)), fits)
+        memory.require(completions * 2 * z, {"task.completions": completions})
         masks.visible_pixels(mask)
         self.name = name or "complete"
         if name is not None and Path(name).name != name:

@@ -11,13 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import ais, figures, importance
+from vae_exp import ais, figures, importance, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Split, Splits
-from vae_exp.evaluation import elbo_terms, estimate
+from vae_exp.evaluation import elbo_terms, estimate, require_memory
 from vae_exp.gap import PARTS, Gap, inference_gap
 from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.networks import PIXELS, check_positive
 from vae_exp.posteriors import Posterior
 from vae_exp.quadrature import evidence
 from vae_exp.ranges import Positive
@@ -72,6 +72,9 @@ class Evaluate:
             *(("task.iwae", k) for k in iwae),
         ):
             check_positive(key, value)
+        memory.require(
+            sandwich_images * 4 * PIXELS * memory.COPIES, {"task.sandwich_images": sandwich_images}
+        )
         self.images = images
         self.iwae = tuple(iwae)
         self.long_iwae = long_iwae
@@ -87,6 +90,7 @@ class Evaluate:
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """Two tables, the gap by class, and the images that the encoder serves worst."""
         test, images = splits.test, splits.test.images[: self.images]
+        require_memory(model, len(images), self.elbo_samples, "task.elbo_samples")
         few = images[: self.ais_images]
         with progress_bar() as stage:
             exact = None

@@ -56,6 +56,9 @@ class Interpolation:
         if indices and (digits or pairs is not None):
             other = "digits" if digits else "task.pairs"
             raise UserError(f"indices say which images make the rows: give no {other} beside them")
+        if pairs is not None:
+            figures.check_fits("pairs", pairs, figures.CELL)
+        figures.check_fits("points", points, figures.CELL)
         self.pairs = pairs
         self.points = points
         self.digits = tuple(digits)

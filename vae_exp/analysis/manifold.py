@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from vae_exp import figures
+from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
 from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.networks import PIXELS, check_positive
 
 
 def prior_quantiles(size: int) -> Tensor:
@@ -29,6 +29,9 @@ class Manifold:
 
     def __init__(self, *, size: int = 20) -> None:
         check_positive("size", size)
+        figures.check_fits("size", size, figures.TILE)
+        # Logits and means, and the sheet in double precision beside what it was made from.
+        memory.require(size**2 * PIXELS * (2 * 4 + 3 * 8), {"size": size})
         self.size = size
 
     def unsuited(self, model: VAE) -> str | None:

@@ -30,6 +30,7 @@ STYLES = {
     "best full q": contours.FULL,
 }
 INSET = 0.24  # of a panel's width
+PANEL = 3.75  # inches high
 
 
 class PosteriorAtlas:
@@ -51,6 +52,7 @@ class PosteriorAtlas:
     ) -> None:
         check_positive("task.candidates", candidates)
         check_positive("task.each", each)
+        figures.check_fits("task.each", each, PANEL * figures.DPI)
         self.candidates = candidates
         self.each = each
         self.split = split
@@ -70,7 +72,7 @@ class PosteriorAtlas:
         parts = gap.parts(exact.log_p_x)
         chosen = self.choose(parts)
         rows = max(map(len, chosen.values()))
-        fig = figures.figure(3.3 * len(chosen), 3.75 * rows + 0.6)
+        fig = figures.figure(3.3 * len(chosen), PANEL * rows + 0.6)
         axes = fig.subplots(rows, len(chosen), squeeze=False)
         numbers: dict[str, Any] = {"split": split.name}
         for column, (kind, indices) in zip(axes.T, chosen.items(), strict=True):

@@ -23,6 +23,7 @@ class Samples:
 
     def __init__(self, *, columns: int = 10) -> None:
         check_positive("columns", columns)
+        figures.check_fits("columns", columns, figures.CELL)
         self.columns = columns
 
     def unsuited(self, model: VAE) -> str | None:

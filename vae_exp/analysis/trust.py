@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import diagnostics, figures
+from vae_exp import diagnostics, figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.diagnostics import ACTIVE, LEVELS, UNRELIABLE, Aggregate, Calibration
@@ -19,7 +19,7 @@ from vae_exp.evaluation import Estimate, estimate
 from vae_exp.figures import calibration
 from vae_exp.importance import Importance, importance
 from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.networks import PIXELS, check_positive
 from vae_exp.ranges import Positive
 
 AGGREGATED = 10_000  # images at most, as their mixture takes the square of it
@@ -57,6 +57,7 @@ class Trust:
         check_positive("task.samples", samples)
         if samples < FEWEST_SAMPLES:
             raise UserError(f"task.samples must be {FEWEST_SAMPLES} or more, got {samples}")
+        memory.require(simulated * 4 * PIXELS * 2, {"task.simulated": simulated})
         self.simulated = simulated
         self.images = images
         self.samples = samples

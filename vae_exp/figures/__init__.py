@@ -6,7 +6,7 @@ contours in the plane · `calibration` rank histograms, coverage, bars of KL · 
 against a knob.
 """
 
-from vae_exp.figures.images import image_grid, image_mosaic, image_rows
+from vae_exp.figures.images import CELL, TILE, image_grid, image_mosaic, image_rows
 from vae_exp.figures.latent import (
     CLASS_COLORS,
     MASSES,
@@ -16,15 +16,18 @@ from vae_exp.figures.latent import (
     latent_strip,
     mass_levels,
 )
-from vae_exp.figures.page import DPI, INK, Style, caption, figure, plain, png
+from vae_exp.figures.page import DPI, INK, Style, caption, check_fits, figure, plain, png
 
 __all__ = [
+    "CELL",
     "CLASS_COLORS",
     "DPI",
     "INK",
     "MASSES",
+    "TILE",
     "Style",
     "caption",
+    "check_fits",
     "figure",
     "image_grid",
     "image_mosaic",

@@ -14,6 +14,8 @@ from vae_exp.figures.page import DPI, INK, SMALL, TITLE, Array, Floats, floats
 SIDE = 28
 # An image's side, the gap to the next and a wider gap: whole dots, so that pixels stay square.
 _CELL, _GAP, _BREAK = 3 * SIDE, 6, 30
+_LEAST = 2  # dots of a pixel in a mosaic
+CELL, TILE = _CELL + _GAP, _LEAST * SIDE  # dots of an image in a grid, and in a large mosaic
 
 
 def image_grid(
@@ -73,7 +75,7 @@ def image_mosaic(
     cells = _as_images(images)[::-1]
     rows, columns = cells.shape[:2]
     sheet = cells.transpose(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
-    dots = max(2, round(20 / max(rows, columns)))
+    dots = max(_LEAST, round(20 / max(rows, columns)))
     fig, ax = _exact_figure(
         columns * SIDE * dots,
         rows * SIDE * dots,

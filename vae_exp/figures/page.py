@@ -26,6 +26,17 @@ INK = "gray_r"  # white paper, black ink
 GREY = "0.4"
 SMALL, TITLE = 7.0, 10.0  # points
 
+LARGEST = 2**16 - 1_000  # dots along a side: what Agg can draw, but for margins
+
+
+def check_fits(key: str, count: int, dots: float) -> None:
+    """Raise UserError where ``count`` parts of so many dots do not fit into a figure in a row."""
+    most = int(LARGEST / dots)
+    if count > most:
+        raise UserError(
+            f"{key} must be at most {most:,}, the most that a figure holds, got {count:,}"
+        )
+
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches, laid out by constraints, on the Agg canvas."""

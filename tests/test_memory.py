@@ -1,0 +1,156 @@
+"""What would not fit into memory is refused in a line before it begins; what fits is done in parts.
+
+A size is absurd or modest here: how much a machine has must not decide whether a test passes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kill_and_resume import start
+from torch import Tensor, nn
+
+from vae_exp import evaluation, memory
+from vae_exp.analysis.completion import Completion
+from vae_exp.analysis.evaluate import Evaluate
+from vae_exp.analysis.interpolation import Interpolation
+from vae_exp.analysis.manifold import Manifold
+from vae_exp.analysis.posterior_atlas import PosteriorAtlas
+from vae_exp.analysis.samples import Samples
+from vae_exp.analysis.trust import Trust
+from vae_exp.data import DigitsDataModule
+from vae_exp.errors import UserError
+from vae_exp.gap import inference_gap
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
+
+
+@pytest.mark.parametrize("network", [Encoder, Decoder])
+@pytest.mark.parametrize(
+    ("sizes", "key"),
+    [
+        ({"latent_dim": 10**12}, "latent_dim of 1,000,000,000,000"),
+        ({"latent_dim": 2, "hidden": (500, 10**13)}, "hidden of 10,000,000,000,000"),
+    ],
+)
+def test_networks_beyond_memory_are_refused_when_they_are_made(
+    network: type[nn.Module], sizes: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^{key} takes .* are free: lower {key.split()[0]}$"):
+        network(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "sizes"),
+    [
+        (Samples, {"columns": 100_000}),
+        (Manifold, {"size": 100_000}),
+        (Interpolation, {"pairs": 100_000}),
+        (Interpolation, {"points": 100_000}),
+        (PosteriorAtlas, {"each": 100_000}),
+        (Completion, {"samples": 10**13}),
+        (Completion, {"restarts": 10**12}),
+        (Completion, {"completions": 10**12}),
+        (Completion, {"steps": 10**13}),
+        (Trust, {"simulated": 10**12}),
+        (Evaluate, {"sandwich_images": 10**12}),
+    ],
+)
+def test_an_analysis_beyond_memory_or_paper_is_refused_when_it_is_made(
+    analysis: Any, sizes: dict[str, int]
+) -> None:
+    [key] = sizes
+    with pytest.raises(UserError, match=key):
+        analysis(**sizes)
+
+
+def test_an_estimate_beyond_memory_is_refused() -> None:
+    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    with pytest.raises(UserError, match=r"^samples of 1,000,000,000,000 takes"):
+        evaluation.elbo_terms(model, torch.zeros(3, 784), samples=10**12)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("task=fit", "objective.samples=1000000000000"),
+        ("task=fit", "latent_dim=1000000000000"),
+        ("task=fit", "model.encoder.hidden=[10000000000000]"),
+        ("task.analyses.samples.columns=100000",),
+    ],
+)
+def test_a_run_beyond_memory_leaves_a_line_and_nothing_else(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    process = start(tmp_path, "data=debug", "data.source=digits", *words)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    line = err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert words[-1].partition("=")[0].rpartition(".")[2] in line
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_names_the_key_of_its_samples() -> None:
+    data = DigitsDataModule(source="digits", train_size=9, validation_size=9, test_size=9)
+    data.setup()
+    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    with pytest.raises(UserError, match=r"^task\.elbo_samples of 1,000,000,000,000 takes"):
+        Evaluate(elbo_samples=10**12)(model, data.splits, seed=0)
+
+
+def test_a_few_thousand_z_at_most_are_decoded_at_a_time() -> None:
+    torch.manual_seed(0)
+    model = VAE(Encoder(3, (5,)), Decoder(3, (5,)))
+    most = 0
+
+    def count(decoder: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
+        nonlocal most
+        most = max(most, logits[..., 0].numel())
+
+    model.decoder.register_forward_hook(count)
+    x = (torch.rand(100, 784) < 0.2).float()
+    evaluation.elbo_terms(model, x, samples=300)
+    inference_gap(model, x, steps=4)
+    assert 0 < most <= 5_000
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        (
+            {"memory.max": "3000", "memory.current": "1000", "memory.stat": "inactive_file 500"},
+            2500,
+        ),
+        ({"memory.max": "3000", "memory.current": "4000", "memory.stat": "inactive_file 0"}, 0),
+        ({"memory.max": "max", "memory.current": "4000", "memory.stat": ""}, float("inf")),
+    ],
+)
+@pytest.mark.parametrize("place", ["", "jobs", "jobs/ours"])
+def test_the_limit_of_a_control_group_counts_wherever_it_is_set(
+    files: dict[str, str], left: float, place: str, tmp_path: Path
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/jobs/ours\n")
+    group = tmp_path / "sys/fs/cgroup" / place
+    group.mkdir(parents=True)
+    for name, text in files.items():
+        (group / name).write_text(text + "\n")
+    assert min(memory._below_limits(tmp_path)) == left
+
+
+def test_the_first_version_of_control_groups_counts_too(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("5:cpu:/a\n4:memory:/elsewhere\n0::/\n")
+    group = tmp_path / "sys/fs/cgroup/memory"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("9000\n")
+    (group / "memory.usage_in_bytes").write_text("5000\n")
+    (group / "memory.stat").write_text("cache 7\ntotal_inactive_file 1000\n")
+    assert min(memory._below_limits(tmp_path)) == 5000
+
+
+def test_something_is_left_on_this_machine() -> None:
+    assert 1e6 < memory.available() < 1e15
