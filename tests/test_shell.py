@@ -65,18 +65,18 @@ def test_help_starts_the_program_as_it_was_started(
 def test_what_is_printed_for_other_programs_can_be_typed(tmp_path: Path) -> None:
     code = (
         "from vae_exp.shell import program, python\n"
-        "print(program('tensorboard', '--logdir', 'my runs (1)'))\n"
+        "print(program('pytest', 'my tests (1)'))\n"
         "print(python('-m', 'pip', 'install', 'vae-exp[joblib]'))\n"
         "print(program('nowhere'))"
     )
     line = shlex.join([sys.executable, "-c", code])
     assert run(line, tmp_path).splitlines() == [
-        f"{BIN}/tensorboard --logdir 'my runs (1)'",
+        f"{BIN}/pytest 'my tests (1)'",
         f"{sys.executable} -m pip install 'vae-exp[joblib]'",
         "nowhere",
     ]
     assert run(line, tmp_path, f"{BIN}{os.pathsep}{BARE}").splitlines() == [
-        "tensorboard --logdir 'my runs (1)'",
+        "pytest 'my tests (1)'",
         f"{Path(sys.executable).name} -m pip install 'vae-exp[joblib]'",
         "nowhere",
     ]
