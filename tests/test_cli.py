@@ -231,6 +231,7 @@ def test_a_refused_process_says_one_line_exits_with_two_and_leaves_nothing(folde
 def test_a_mistake_that_only_the_run_can_find_is_one_line_too_and_leaves_nothing(
     folder: Path,
 ) -> None:
+    pytest.importorskip("torch")
     done = start(folder, "data=debug", "data.source=digits", "model.decoder.latent_dim=5")
     assert done.returncode == 2, done.stderr
     assert [line for line in done.stderr.splitlines() if "latent_dim" in line]

@@ -62,21 +62,25 @@ def test_help_starts_the_program_as_it_was_started(
     assert printed(in_a_shell_of_its_own) == {way}
 
 
-def test_what_is_printed_for_other_programs_can_be_typed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [BARE, f"{BIN}{os.pathsep}{BARE}"], ids=["fresh", "activated"])
+def test_what_is_printed_for_other_programs_can_be_typed(path: str, tmp_path: Path) -> None:
     code = (
-        "from vae_exp.shell import program, python\n"
-        "print(program('tensorboard', '--logdir', 'my runs (1)'))\n"
-        "print(python('-m', 'pip', 'install', 'vae-exp[joblib]'))\n"
+        "from vae_exp.shell import program\n"
+        "print(program('pytest', 'my tests (1)'))\n"
         "print(program('nowhere'))"
     )
-    line = shlex.join([sys.executable, "-c", code])
-    assert run(line, tmp_path).splitlines() == [
-        f"{BIN}/tensorboard --logdir 'my runs (1)'",
+    there = "pytest" if path != BARE else f"{BIN}/pytest"
+    lines = run(shlex.join([sys.executable, "-c", code]), tmp_path, path)
+    assert lines.splitlines() == [f"{there} 'my tests (1)'", "nowhere"]
+
+
+def test_what_installs_an_extra_is_pip_or_else_uv(tmp_path: Path) -> None:
+    pytest.importorskip("pip")
+    code = (
+        "import sys; from vae_exp.shell import install\n"
+        "print(install('vae-exp[joblib]')); sys.path.clear(); print(install('vae-exp[joblib]'))"
+    )
+    assert run(shlex.join([sys.executable, "-c", code]), tmp_path).splitlines() == [
         f"{sys.executable} -m pip install 'vae-exp[joblib]'",
-        "nowhere",
-    ]
-    assert run(line, tmp_path, f"{BIN}{os.pathsep}{BARE}").splitlines() == [
-        "tensorboard --logdir 'my runs (1)'",
-        f"{Path(sys.executable).name} -m pip install 'vae-exp[joblib]'",
-        "nowhere",
+        "uv pip install 'vae-exp[joblib]'",
     ]

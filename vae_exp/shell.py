@@ -1,5 +1,6 @@
 """Commands that the program prints, as a person can type them into the shell in front of them."""
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -20,6 +21,13 @@ def command(*words: str) -> str:
 def python(*words: str) -> str:
     """The interpreter that runs, with these words."""
     return _typed(Path(sys.executable), *words)
+
+
+def install(requirement: str) -> str:
+    """What adds a package to this environment; one that uv made has no pip."""
+    if importlib.util.find_spec("pip") is None:
+        return shlex.join(["uv", "pip", "install", requirement])
+    return python("-m", "pip", "install", requirement)
 
 
 def program(name: str, *words: str) -> str:

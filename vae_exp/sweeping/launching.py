@@ -20,7 +20,7 @@ from vae_exp import config, folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
-from vae_exp.shell import command, python
+from vae_exp.shell import command, install
 from vae_exp.sweeping import sweeps
 
 INCOMPLETE = 1
@@ -81,7 +81,7 @@ def refuse_missing_plugins(cfg: DictConfig) -> None:
         if package.startswith("hydra_plugins.") and not _is_installed(package):
             choice = cfg.hydra.runtime.choices.get(f"hydra/{part}")
             extra = EXTRAS.get(package.partition(".")[2])
-            hint = f": {python('-m', 'pip', 'install', f'vae-exp[{extra}]')}" if extra else ""
+            hint = f": {install(f'vae-exp[{extra}]')}" if extra else ""
             raise UserError(f"hydra/{part}={choice} needs {package}, which is missing{hint}")
 
 
