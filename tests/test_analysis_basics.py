@@ -76,7 +76,7 @@ def test_every_figure_says_what_it_shows_and_no_text_is_cut_or_covered(
     analysis: Analysis, latent_dim: int, splits: Splits
 ):
     model = model_of(latent_dim)
-    if analysis.unsuited(model) is not None:
+    if analysis.unsuited(model, splits) is not None:
         assert (analysis.name, latent_dim == 2) == ("manifold", False)
         return
     findings = analysis(model, splits, 0)
@@ -241,8 +241,8 @@ def test_more_pairs_than_classes_still_differ_within_each(splits: Splits, classe
 
 def test_a_single_class_cannot_be_paired(splits: Splits):
     alike = replace(splits.test, labels=torch.full((100,), 4))
-    with pytest.raises(UserError, match=r"two classes, got 100 of class 4: raise data\.test_size"):
-        choose_pairs(alike, 3, generator(0, "pairs"))
+    reason = Interpolation().unsuited(model_of(2), replace(splits, test=alike))
+    assert reason == "it needs test images of two classes, got 100 of class 4"
 
 
 def test_quantiles_share_the_prior_evenly():
@@ -261,9 +261,11 @@ def test_the_manifold_is_the_decoding_of_its_grid_with_z1_to_the_right_and_z2_up
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
-def test_a_manifold_of_another_dimension_is_declined_with_the_reason(latent_dim: int):
-    assert Manifold().unsuited(model_of(2)) is None
-    assert f"the model has {latent_dim}" in str(Manifold().unsuited(model_of(latent_dim)))
+def test_a_manifold_of_another_dimension_is_declined_with_the_reason(
+    latent_dim: int, splits: Splits
+):
+    assert Manifold().unsuited(model_of(2), splits) is None
+    assert f"the model has {latent_dim}" in str(Manifold().unsuited(model_of(latent_dim), splits))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_exp import board
-from vae_exp.analysis.base import Analysis
+from vae_exp.analysis.base import Analysis, answer
 from vae_exp.data import DigitsDataModule
-from vae_exp.folders import EVENTS, is_helper
+from vae_exp.folders import EVENTS
 from vae_exp.training import VAEModule
 
 
@@ -45,8 +45,6 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def sizes(self) -> dict[str, int]:
         """The length of each event file in bytes, with all that was logged on the disk."""
-        if is_helper():
-            return {}
         self.save()
         sizes = {}
         for path in self.folder.glob(EVENTS):
@@ -57,8 +55,6 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def cut_back(self, sizes: Mapping[str, int]) -> None:
         """Before anything is logged: take back what was logged after ``sizes`` were taken."""
-        if is_helper():
-            return
         for path in self.folder.glob(EVENTS):
             if path.name in sizes:
                 os.truncate(path, min(sizes[path.name], path.stat().st_size))
@@ -127,7 +123,7 @@ class EpochProgress(pl.Callback):
 class FiguresDuringTraining(pl.Callback):
     """Puts analyses to the model every few epochs; TensorBoard gets a slider over epochs."""
 
-    def __init__(self, analyses: Mapping[str, Analysis], every: int):
+    def __init__(self, analyses: Sequence[Analysis], every: int):
         self.analyses = analyses
         self.every = every
 
@@ -138,7 +134,7 @@ class FiguresDuringTraining(pl.Callback):
             return
         assert isinstance(pl_module, VAEModule)
         data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        for analysis in self.analyses.values():
-            if analysis.unsuited(pl_module.model) is None:
-                findings = analysis(pl_module.model, data.splits, pl_module.seed)
+        for analysis in self.analyses:
+            findings = answer(analysis, pl_module.model, data.splits, pl_module.seed)
+            if findings is not None:
                 board.add_figures(trainer.logger.experiment, findings.figures, epoch)  # type: ignore

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -129,7 +130,8 @@ class VAEModule(pl.LightningModule):
         self.publish("val", means, self.global_step - 1)
         if not means["elbo"].isfinite():
             raise Diverged(
-                f"val/elbo is {means['elbo'].item()} after epoch {self.current_epoch + 1}: lower lr"
+                f"val/elbo is {means['elbo'].item()} after epoch {self.current_epoch + 1}: "
+                "start a new run with a lower lr"
             )
 
     def publish(self, split: str, means: dict[str, Tensor], step: int) -> None:
@@ -215,5 +217,6 @@ class Hardware:
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            plugins=[AtomicIO()],
+            # Else SLURM_NTASKS, RANK and the like would let it look for a cluster.
+            plugins=[AtomicIO(), LightningEnvironment()],
         )

@@ -1,5 +1,6 @@
 """The contract of an analysis, and what it hands back."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from vae_exp.data import Splits
+from vae_exp.errors import UserError
 from vae_exp.model import VAE
 
 
@@ -29,10 +31,21 @@ class Analysis(Protocol):
 
     name: str
 
-    def unsuited(self, model: VAE) -> str | None:
-        """Why this analysis says nothing about this model, or None where it does."""
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """Why it says nothing about this model or these images, or None; asked before training."""
         ...
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """Answer it; all randomness comes from ``seed``."""
         ...
+
+
+def answer(analysis: Analysis, model: VAE, splits: Splits, seed: int) -> Findings | None:
+    """What an analysis finds; if it fails, None after a line on stderr: no training is lost."""
+    try:
+        return analysis(model, splits, seed)
+    except Exception as error:  # noqa: BLE001
+        reason = (str(error).splitlines() or [""])[0]
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        print(f"{analysis.name} is skipped: {kind}{reason}", file=sys.stderr)
+        return None

@@ -39,7 +39,7 @@ class Completion:
     """Infers z from the pixels that ``mask`` names, and shows what it says of the hidden ones.
 
     ``index`` names a test image; ``digit`` a class, of which the best modelled image is taken;
-    with neither the best modelled one of those with more ink than the median. The table is about
+    with neither the best modelled one of those with no less ink than the median. The table is about
     this image, or with ``images`` about so many first test images.
     """
 
@@ -80,15 +80,20 @@ class Completion:
         self.restarts = restarts
         self.score_samples = score_samples
 
-    def unsuited(self, model: VAE) -> str | None:
-        """None: any latent dimension will do."""
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """Only of images that are there."""
+        test = splits.test
+        if self.images is not None and self.images > len(test):
+            return f"task.images must be at most {len(test)}, got {self.images}"
+        if self.index is not None and self.index >= len(test):
+            return f"index must be from 0 to {len(test) - 1}, got {self.index}"
+        if self.digit is not None and not (test.labels == self.digit).any():
+            return f"digit={self.digit} is not among the {len(test)} test images"
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """A figure of one image, and a table of scores: of it, or of many."""
         test = splits.test
-        if self.images is not None and self.images > len(test):
-            raise UserError(f"task.images must be at most {len(test)}, got {self.images}")
         index = self.choose(model, test)
         seen = masks.visible_pixels(self.mask, seed)
         masked = Masked(model, test.images[index : index + 1], seen)
@@ -129,14 +134,10 @@ class Completion:
     def choose(self, model: VAE, test: Split) -> int:
         """The test image to complete."""
         if self.index is not None:
-            if self.index >= len(test):
-                raise UserError(f"index must be from 0 to {len(test) - 1}, got {self.index}")
             return self.index
         elbo = elbo_terms(model, test.images, samples=4).bound.cpu()
         ink = test.binary.sum(1)
-        eligible = ink > ink.float().median() if self.digit is None else test.labels == self.digit
-        if not eligible.any():
-            raise UserError(f"digit={self.digit} is not among the {len(test)} test images")
+        eligible = ink >= ink.median() if self.digit is None else test.labels == self.digit
         return int(torch.where(eligible, elbo, -torch.inf).argmax())
 
     def infer_and_score(

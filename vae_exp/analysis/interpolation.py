@@ -34,16 +34,16 @@ class Interpolation:
         self.pairs = pairs
         self.points = points
 
-    def unsuited(self, model: VAE) -> str | None:
-        """None: every latent space has lines."""
-        return None
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """A pair is of two classes."""
+        classes = splits.test.labels.unique().tolist()
+        if len(classes) > 1:
+            return None
+        return f"it needs test images of two classes, got {len(splits.test)} of class {classes[0]}"
 
     @torch.no_grad()
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
-        """One figure with a row a pair, and the pairs chosen; the stream is (`seed`, name).
-
-        Raises UserError where the test images are all of one class.
-        """
+        """One figure with a row a pair, and the pairs chosen; the stream is (`seed`, name)."""
         pairs = choose_pairs(splits.test, self.pairs, generator(seed, self.name))  # [P, 2]
         ends = splits.test.images[pairs]  # [P, 2, D]
         alphas = torch.linspace(1, 0, self.points)
@@ -75,16 +75,8 @@ class Interpolation:
 
 
 def choose_pairs(split: Split, pairs: int, draws: torch.Generator) -> Tensor:
-    """Indices [P, 2] of images: two classes a pair, and new ones in each pair while they last.
-
-    Raises UserError where the split holds one class only.
-    """
+    """Indices [P, 2] of images: two classes a pair, and new ones in each pair while they last."""
     present = torch.tensor(sorted(set(split.labels.tolist())))
-    if len(present) < 2:
-        raise UserError(
-            f"interpolation needs test images of two classes, got {len(split)} of class "
-            f"{int(present[0])}: raise data.test_size"
-        )
     order = present[torch.randperm(len(present), generator=draws)].repeat(2 * pairs)[: 2 * pairs]
     chosen = []
     for label in order:

@@ -29,7 +29,7 @@ class Manifold:
         check_positive("size", size)
         self.size = size
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """Only a plane can be laid out on paper."""
         if model.latent_dim == 2:
             return None

@@ -44,8 +44,11 @@ class PosteriorAtlas:
         self.candidates = candidates
         self.each = each
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """Only a plane can be drawn whole."""
+        candidates = min(self.candidates, len(splits.test))
+        if candidates < self.each:
+            return f"it needs {self.each} test images of each kind, there are {candidates}"
         if model.latent_dim == 2:
             return None
         return f"a posterior over the plane needs latent_dim 2, the model has {model.latent_dim}"

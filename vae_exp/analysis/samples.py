@@ -23,7 +23,7 @@ class Samples:
         check_positive("columns", columns)
         self.columns = columns
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """None: every model can be sampled."""
         return None
 
