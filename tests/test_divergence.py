@@ -41,7 +41,7 @@ def test_a_log_std_that_runs_away_stops_the_run_and_is_named_with_its_step(tmp_p
     assert err.startswith("error: training diverged: in step ")
     last = runs.load_checkpoint(run / LAST)
     assert f"in step {last['global_step']} the loss is not finite, with max |log_std| " in err
-    assert "lower lr, which was 10" in err
+    assert "the learning rate was 10: start a new run with a lower lr" in err
     assert f"the last good checkpoint is {run / LAST}" in err
     assert all(weight.isfinite().all() for weight in last["state_dict"].values())
     log_std = float(err.partition("last finite loss had max |log_std| ")[2].split()[0])

@@ -2,7 +2,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from kill_and_resume import (
     start,
     stop_when,
     train,
+    wait_until,
 )
 
 from vae_exp import checkpointing, config, folders, runs, tasks
@@ -137,9 +142,104 @@ def test_a_checkpoint_is_saved_when_the_time_has_come_and_not_before(
     assert config.composed([]).task.checkpoint_seconds == 30
 
 
-def test_a_run_on_other_images_is_not_resumed(stopped: Path) -> None:
+def test_a_run_on_other_images_is_not_resumed(stopped: Path, mnist: Path) -> None:
     with pytest.raises(UserError, match="trained on other images"):
-        train(stopped, "data.train_size=90")
+        train(stopped, "data.source=digits")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("epochs=3", "epochs was 2 when "),
+        ("seed=1", "seed was 0 when "),
+        ("lr=0.5", "optimizer.lr was 0.01 when "),
+        ("optimizer=adam", "optimizer._target_ was vae_exp.optimizers.AdamOneCycle when "),
+        ("objective=iwae", "objective._target_ was vae_exp.objectives.ELBO when "),
+        ("model.encoder.hidden=[16]", "model.encoder.hidden was [32] when "),
+        ("data.train_size=90", "data.train_size was 100 when "),
+    ],
+)
+def test_a_config_edited_in_between_is_refused_naming_both_values(
+    word: str, told: str, stopped: Path
+) -> None:
+    value = word.partition("=")[2]
+    with pytest.raises(UserError) as refused:
+        train(stopped, word)
+    assert str(refused.value).startswith(told + str(stopped / LAST))
+    if "was vae_exp" not in told:
+        assert f" and is {value} in the run's config" in str(refused.value)
+    assert not (stopped / WEIGHTS).exists()
+
+
+def test_what_trains_nothing_may_be_edited_in_between(stopped: Path, snapshots: Path) -> None:
+    train(stopped, "task.checkpoint_seconds=0.5", "task.figures_every=0", "~trainer.compile")
+    assert (stopped / WEIGHTS).read_bytes() == (snapshots / "whole" / WEIGHTS).read_bytes()
+
+
+def test_the_way_on_is_told_by_what_is_left(stopped: Path, tmp_path: Path) -> None:
+    last = stopped / LAST
+    goes_on = f"the last good checkpoint is {last}, from which resume={stopped} goes on"
+    assert checkpointing.way_on(stopped) == goes_on
+    for name in ("last.ckpt", "previous.ckpt"):
+        (stopped / "checkpoints" / name).unlink()
+    starts = f"it has no checkpoint yet: resume={stopped} starts again"
+    assert checkpointing.way_on(stopped) == starts
+    assert checkpointing.way_on(tmp_path / "gone").startswith("its folder is gone")
+
+
+def test_a_run_that_is_just_starting_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = start(tmp_path, *new_run("epochs=1"))
+    try:
+        assert wait_until(process, lambda: only_run(tmp_path) is not None)
+        _main(["resume=latest"])  # seconds before the run comes to its first step
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert capsys.readouterr().out.startswith("nothing to resume: every run")
+    run = only_run(tmp_path)
+    assert run is not None
+    assert latest_to_resume() == run.relative_to(tmp_path)
+
+
+def test_each_of_four_that_resume_the_latest_takes_another_run(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vae_exp.folders import hold_unfinished\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "with hold_unfinished('latest') as run: print(run, flush=True); sys.stdin.readline()"
+    )
+    runs = {str(make_started(tmp_path / "outputs" / "d" / str(age), age)) for age in range(1, 5)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+
+    def told(process: "subprocess.Popen[str]") -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    def say(process: "subprocess.Popen[str]") -> None:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    assert [told(process) for process in processes] == ["ready"] * 5
+    for process in processes:
+        say(process)
+    taken = [told(process) for process in processes]
+    for process in processes:
+        process.communicate("go\n")
+    assert {str(tmp_path / run) for run in taken if run != "None"} == runs
+    assert taken.count("None") == 1
 
 
 def test_a_checkpoint_of_a_newer_schema_is_refused_and_stays(stopped: Path) -> None:
@@ -173,25 +273,46 @@ def make_started(folder: Path, age: int, finished: bool = False) -> Path:
     return folder
 
 
+def latest_to_resume() -> Path | None:
+    """The run that resume=latest takes."""
+    with folders.hold_unfinished("latest") as folder:
+        return folder
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """Locks that a test holds to its end at most."""
+    with ExitStack() as stack:
+        yield stack
+
+
 def test_latest_to_resume_is_the_newest_that_is_neither_finished_nor_under_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    held: ExitStack,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="start one first"):
-        folders.find_started("latest")
+    with pytest.raises(UserError, match="start one first"), folders.hold_unfinished("latest"):
+        pass
     old = make_started(Path("outputs/d/1"), 1)
     new = make_started(Path("multirun/d/t/0"), 2)
     make_started(Path("outputs/d/2"), 3, finished=True)
     running = make_started(Path("outputs/d/3"), 4)
-    with folders.hold(running):
-        assert folders.find_started("latest") == new
-        with folders.hold(new):
-            assert folders.find_started("latest") == old
-            with folders.hold(old):
-                assert folders.find_started("latest") is None
-                _main(["resume=latest"])
-                assert "nothing to resume" in capsys.readouterr().out
-    assert folders.find_started("latest") == running
+    for expected in (running, new, old):
+        assert latest_to_resume() == expected
+        held.enter_context(folders.hold(expected))
+    assert latest_to_resume() is None
+    _main(["resume=latest"])
+    assert "nothing to resume" in capsys.readouterr().out
+    held.close()
+    assert latest_to_resume() == running
+    held.enter_context(folders.hold(running))
+    Path("multirun/d/t/jobs.yaml").touch()
+    with folders.locked(Path("multirun/d/t"), ".lock", "taken"):
+        assert (
+            latest_to_resume() == old
+        )  # the sweep that is under way may be about to start its job
 
 
 def test_latest_to_look_at_is_not_a_run_that_is_still_written(
@@ -218,8 +339,10 @@ def test_numbers_that_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None
 
 
 def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> None:
+    (stopped / ".hydra").mkdir()
+    (stopped / folders.CONFIG).touch()
     with folders.hold(stopped), pytest.raises(UserError, match="written by another process"):
-        train(stopped)
+        _main([f"resume={stopped}"])
 
 
 @pytest.mark.parametrize(

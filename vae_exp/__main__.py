@@ -22,6 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 from vae_exp import config, folders, knobs, shell
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
+from vae_exp.surroundings import settle
 from vae_exp.sweeping import sweeps
 
 REFUSED = 2
@@ -56,6 +57,7 @@ def main() -> None:
     Exits with 2 where input is refused, and with 130 or 143 where SIGINT or SIGTERM stopped it.
     """
     try:
+        settle()
         with Interrupts():
             _main(sys.argv[1:])
     except UserError as error:
@@ -158,16 +160,17 @@ def _unwrapped(task: Callable[[Any], Any], argument: Any) -> Any:
 def _resume(overrides: list[Override]) -> None:
     """Go on with a run in its own folder; its own config is the whole config."""
     cfg = config.composed(overrides)
-    folder = folders.find_started(config.resumed(cfg, overrides))
-    if folder is None:
-        print("nothing to resume: every run in outputs and multirun is finished or under way")
-    elif folders.is_finished(folder):
-        print(f"nothing to resume: {folder} is finished")
-    else:
-        configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
-        from vae_exp.tasks import resume
+    spec = config.resumed(cfg, overrides)
+    with folders.hold_unfinished(spec) as folder:
+        if folder is not None:
+            configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
+            from vae_exp.tasks import resume
 
-        _unwrapped(resume, folder)
+            _unwrapped(resume, folder)
+        elif spec == "latest":
+            print("nothing to resume: every run in outputs and multirun is finished or under way")
+        else:
+            print(f"nothing to resume: {Path(spec)} is finished")
 
 
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
@@ -176,12 +179,12 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     chosen = any(override.key_or_group == "hydra.run.dir" for override in overrides)
     folder = place.resolve()
     if chosen:
-        folders.refuse_if_used(folder)
+        folders.refuse_if_not_empty("hydra.run.dir", folder)
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     if not chosen:
-        words = [*words, f"hydra.run.dir={config.quoted(str(folders.claim(place)))}"]
-    else:
-        folders.make(place, exist_ok=True)
+        place = folders.claim(place)
+        words = [*words, f"hydra.run.dir={config.quoted(str(place))}"]
+    folders.make(place / folders.LOCK.parent, exist_ok=True)
     refused = []
 
     def job(cfg: DictConfig) -> Any:
@@ -189,13 +192,14 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
             return _job(cfg)
         except UserError as error:
             refused.append(error)
-            _discard(Path(HydraConfig.get().runtime.output_dir), before)
             sys.exit(REFUSED)
 
     try:
-        _hydra(words, job)
+        with folders.hold(place):  # before Hydra writes what resume=latest looks for
+            _hydra(words, job)
     except SystemExit:
         if refused:
+            _discard(place.resolve(), before)
             raise refused[0] from None
         raise
 
@@ -214,17 +218,15 @@ def _look(cfg: DictConfig, overrides: list[Override]) -> None:
 
 
 def _discard(folder: Path, before: set[Path]) -> None:
-    """Remove a run's folder in which nothing but its config lies, and the parents made for it."""
-    if folder in before or not folder.is_dir():
+    """Remove a run's config, if it has come no further, and the folders that were made for it."""
+    if [path.name for path in folder.iterdir()] != [config.RECORDS]:
         return
-    if {path.name for path in folder.iterdir()} - {".hydra"}:
-        return
-    shutil.rmtree(folder)
-    for parent in folder.parents:
-        if parent in before:
+    shutil.rmtree(folder / config.RECORDS)
+    for made in (folder, *folder.parents):
+        if made in before:
             return
         with contextlib.suppress(OSError):
-            parent.rmdir()
+            made.rmdir()
 
 
 def help_text() -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_exp import board, files
-from vae_exp.analysis.base import Analysis, Origin, look_at
+from vae_exp.analysis.base import Analysis, Origin, answer
 from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import DigitsDataModule
-from vae_exp.folders import EVENTS, is_helper, within
+from vae_exp.folders import EVENTS, within
 from vae_exp.training import VAEModule
 
 
@@ -46,8 +46,6 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def sizes(self) -> dict[str, int]:
         """The length of each event file in bytes, with all that was logged on the disk."""
-        if is_helper():
-            return {}
         self.save()
         sizes = {}
         for path in self.folder.glob(EVENTS):
@@ -58,8 +56,6 @@ class QuietTensorBoard(TensorBoardLogger):
 
     def cut_back(self, sizes: Mapping[str, int]) -> None:
         """Before anything is logged: take back what was logged after ``sizes`` were taken."""
-        if is_helper():
-            return
         for path in self.folder.glob(EVENTS):
             if path.name not in sizes:
                 path.unlink()
@@ -137,7 +133,7 @@ class EpochProgress(pl.Callback):
 class FiguresDuringTraining(pl.Callback):
     """Puts analyses to the model every few epochs; TensorBoard gets a slider over them."""
 
-    def __init__(self, analyses: Mapping[str, Analysis], every: int, origin: Origin):
+    def __init__(self, analyses: Sequence[Analysis], every: int, origin: Origin):
         self.analyses = analyses
         self.every = every
         self.origin = origin
@@ -149,9 +145,8 @@ class FiguresDuringTraining(pl.Callback):
             return
         assert isinstance(pl_module, VAEModule)
         data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        for analysis in self.analyses.values():
-            if analysis.unsuited(pl_module.model) is None:
-                look = look_at(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
-                figures = look.findings.figures
+        for analysis in self.analyses:
+            look = answer(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
+            if look is not None:
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
-                board.add_figures(writer, figures, trainer.global_step - 1)
+                board.add_figures(writer, look.findings.figures, trainer.global_step - 1)

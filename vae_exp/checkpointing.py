@@ -3,17 +3,19 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 
 from vae_exp import runs
 from vae_exp.atomic import copy_atomically
 from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.errors import Torn
+from vae_exp.errors import Torn, UserError
 from vae_exp.folders import CHECKPOINTS, within
 from vae_exp.interrupts import Interrupts
 from vae_exp.schema import SCHEMA
@@ -31,8 +33,8 @@ class Checkpoints(Checkpoint):
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
     validation bound of the kind that is trained, such as val/iwae_50. Each tells which bound that
-    is, how long the run has taken, which images it saw, and how long its event files were. A signal
-    ends the block of steps under way and raises Interrupted.
+    is, how long the run has taken, which images it saw, by which settings it was trained, and how
+    long its event files were. A signal ends the block of steps under way and raises Interrupted.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Checkpoints(Checkpoint):
         interrupts: Interrupts,
         images: dict[str, Any],
         seconds: float = 30.0,
+        settings: dict[str, Any] | None = None,
     ):
         self.folder = folder
         self.checkpoints = folder / CHECKPOINTS
         self.logger = logger
         self.interrupts = interrupts
         self.images = images
+        self.settings = settings or {}
         self.seconds = seconds
         self.best = -math.inf
         self.under_way = False  # whether a step was taken
@@ -101,7 +105,8 @@ class Checkpoints(Checkpoint):
             "best_by": pl_module.judge,
             "seconds": self.elapsed,
             "images": self.images,
-            "events": self.logger.sizes(),
+            "settings": self.settings,
+            "events": self.logger.sizes() if trainer.is_global_zero else {},
         }
 
     def on_load_checkpoint(
@@ -150,6 +155,38 @@ class Start:
         """Which images the run saw."""
         return dict(self.contents[runs.KEY]["images"])
 
+    def refuse_changes(self, cfg: DictConfig) -> None:
+        """Raise UserError if the config trains otherwise than the run was trained until then.
+
+        Where the images lie, the trainer and the task, but for its epochs, may have changed.
+        """
+        before = dict(_dotted(self.contents[runs.KEY].get("settings", {})))
+        for key, value in _dotted(settings(cfg)):
+            if before.get(key, value) != value:
+                raise UserError(
+                    f"{key} was {before[key]} when {self.path} was saved and is {value} in the "
+                    "run's config: put it back, or start a new run"
+                )
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """What decides, beside the images, which weights training comes to."""
+    found: dict[str, Any] = {"seed": cfg.seed, "epochs": cfg.task.epochs}
+    for group in ("data", "model", "objective", "optimizer"):
+        found[group] = OmegaConf.to_container(cfg[group], resolve=True)
+    for where in ("root", "source"):
+        found["data"].pop(where, None)
+    return found
+
+
+def _dotted(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested containers by their dotted keys."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
 
 def newest(folder: Path) -> Start | None:
     """A run's newest whole checkpoint; None where there is none.
@@ -173,7 +210,18 @@ def newest(folder: Path) -> Start | None:
 
 def kept(folder: Path) -> str:
     """What is left of a run that failed, in words."""
-    for name in (LAST, PREVIOUS):
-        if (folder / CHECKPOINTS / name).exists():
-            return f"the last good checkpoint is {folder / CHECKPOINTS / name}"
-    return "there is no checkpoint from before"
+    found = _last_good(folder)
+    return f"the last good checkpoint is {found}" if found else "it has no checkpoint yet"
+
+
+def way_on(folder: Path) -> str:
+    """What is left of a run that was stopped, and what goes on with it, in words."""
+    if not folder.exists():
+        return "its folder is gone, and its checkpoints with it"
+    ending = f", from which resume={folder} goes on"
+    return kept(folder) + (ending if _last_good(folder) else f": resume={folder} starts again")
+
+
+def _last_good(folder: Path) -> Path | None:
+    paths = (folder / CHECKPOINTS / name for name in (LAST, PREVIOUS))
+    return next((path for path in paths if path.exists()), None)

@@ -30,11 +30,13 @@ from omegaconf.errors import OmegaConfBaseException
 from vae_exp import signatures
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
+from vae_exp.folders import CONFIG
 from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TRAIN = "vae_exp.tasks.Train"
+RECORDS = str(CONFIG.parent)
 SHARED = "vae_exp.distributed.Processes"
 REFUSALS = (
     HydraException,
@@ -102,9 +104,15 @@ def composed(overrides: list[Override]) -> DictConfig:
     for override in overrides:
         _check_key(override)
     try:
-        return _compose([str(override.input_line) for override in overrides])
+        cfg = _compose([str(override.input_line) for override in overrides])
     except REFUSALS as error:
         raise UserError(_explain(error, overrides)) from error
+    if cfg.hydra.output_subdir != RECORDS:
+        raise UserError(
+            f"hydra.output_subdir must be {RECORDS}, by which a run is found, "
+            f"got {cfg.hydra.output_subdir or 'null'}"
+        )
+    return cfg
 
 
 def check(cfg: DictConfig, overrides: list[Override]) -> None:

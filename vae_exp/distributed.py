@@ -19,13 +19,11 @@ from typing import IO, Any
 
 import torch
 import torch.distributed
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
 from vae_exp.data import DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError
-from vae_exp.folders import is_helper
 from vae_exp.training import BoundMeter, Hardware, VAEModule
 from vae_exp.watch import Diverged
 
@@ -112,7 +110,7 @@ class Processes(Hardware):
 
     def strategy(self) -> Strategy:
         """DDP, in which each process counts the images that it saw in buffers of its own."""
-        return DDPStrategy(cluster_environment=LightningEnvironment(), broadcast_buffers=False)
+        return DDPStrategy(broadcast_buffers=False)
 
     def check(self, data: DigitsDataModule) -> None:
         """Raise UserError where a batch cannot be cut for so many processes."""
@@ -121,14 +119,10 @@ class Processes(Hardware):
     @contextlib.contextmanager
     def together(self, folder: Path) -> Iterator[None]:
         """With the other processes at work; raises Lost where one of them ends too early."""
-        if is_helper():
-            with _left_at_the_end():
-                yield
-            return
         with (
             _environment(self.devices),
             _helpers(folder, self.devices) as helpers,
-            _left_at_the_end(),
+            left_at_the_end(),
         ):
             try:
                 yield
@@ -192,7 +186,7 @@ class Helper:
 
 
 @contextlib.contextmanager
-def _left_at_the_end() -> Iterator[None]:
+def left_at_the_end() -> Iterator[None]:
     """Leave the group of processes, which also tells the others where this one has failed."""
     try:
         yield
@@ -226,7 +220,8 @@ def _environment(processes: int) -> Iterator[None]:
         "NODE_RANK": "0",
         "LOCAL_RANK": "0",
     }
-    before = {name: os.environ.get(name) for name in ours}
+    theirs = ("RANK", "TORCHELASTIC_USE_AGENT_STORE")  # of whoever else started this process
+    before = {name: os.environ.pop(name, None) for name in (*ours, *theirs)}
     os.environ.update(ours)
     try:
         yield

@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,13 @@ FIGURES = "figures"
 EVENTS = "events.out.tfevents.*"
 UNFINISHED = ".tmp"
 NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}  # of a file system that has none
+SWEEP = "jobs.yaml"  # makes a folder a sweep's; its jobs lie in folders below
+SWEEP_LOCK = Path(".lock")
+PATIENCE = 0.2  # seconds: another process that only asks who has a lock has it for less
+
+
+class Held(UserError):
+    """Another process has the lock."""
 
 
 def find(spec: str) -> Path:
@@ -48,26 +55,46 @@ def find(spec: str) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-def find_started(spec: str) -> Path | None:
-    """The run to go on with: a folder, or ``latest``, the newest neither finished nor under way.
+@contextmanager
+def hold_unfinished(spec: str) -> Iterator[Path | None]:
+    """Hold the run to go on with: a folder, or ``latest``, the newest that is free.
 
-    None where ``latest`` finds none such. Raises UserError where there is no run at all.
+    None if the run named is finished, or if every run is finished or under way. Raises UserError
+    if there is no run at all, or if another process has the one named.
     """
-    if spec != "latest":
-        if not os.path.isfile(Path(spec) / CONFIG):
-            raise UserError(
-                f"resume must be latest or a run's folder, got {spec!r}, which "
-                + ("is not a run's folder" if os.path.exists(spec) else "does not exist")
-            )
-        return Path(spec)
+    if spec != "latest" and not os.path.isfile(Path(spec) / CONFIG):
+        raise UserError(
+            f"resume must be latest or a run's folder, got {spec!r}, which "
+            + ("is not a run's folder" if os.path.exists(spec) else "does not exist")
+        )
+    with ExitStack() as stack:
+        for folder in _newest_first() if spec == "latest" else [Path(spec)]:
+            if is_finished(folder):
+                continue
+            try:
+                stack.enter_context(hold(folder))
+            except Held:
+                if spec != "latest":
+                    raise
+                continue
+            if not is_finished(folder):  # another process may have come to its end just now
+                break
+            stack.close()
+        else:
+            folder = None
+        yield folder
+
+
+def _newest_first() -> Iterator[Path]:
+    """Every run that was started, but for the jobs of a sweep that is under way."""
     started = [path for root in ROOTS for path in Path(root).glob(f"**/{STARTED}")]
     if not started:
         raise UserError("resume=latest found no run in outputs or multirun: start one first")
     newest_first = sorted(started, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for folder in (path.parent.parent for path in newest_first):
-        if not is_finished(folder) and not is_held(folder):
-            return folder
-    return None
+        sweep = folder.parent
+        if not (os.path.isfile(sweep / SWEEP) and is_locked(sweep / SWEEP_LOCK)):
+            yield folder
 
 
 def is_finished(folder: Path) -> bool:
@@ -76,10 +103,28 @@ def is_finished(folder: Path) -> bool:
 
 
 def refuse_if_used(folder: Path) -> None:
-    """Raise UserError where a new run would overwrite another one."""
+    """Raise UserError if a new run would overwrite another one."""
     if is_finished(folder) or os.path.isdir(folder / CHECKPOINTS):
         raise UserError(
             f"{folder} holds a run already: go on with it by resume={folder}, or take another"
+        )
+
+
+def refuse_if_not_empty(key: str, folder: Path) -> None:
+    """Raise UserError if a folder, which ``key`` names, holds anything already."""
+    try:
+        found = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{key} must be a folder, got {folder}: {error.strerror}") from error
+    refuse_if_used(folder)
+    if found:
+        started = os.path.isfile(folder / STARTED)
+        raise UserError(
+            f"{key} must be a new or an empty folder, got {folder}, which holds {found[0]}"
+            + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            + (f"; resume={folder} goes on with the run in it" if started else "")
         )
 
 
@@ -111,7 +156,7 @@ def make(folder: Path, exist_ok: bool = False) -> None:
 def within(folder: Path, name: str | Path) -> Path:
     """The path of what is written in a folder.
 
-    Raises UserError where a link, or the name itself, leads out of it.
+    Raises UserError if a link, or the name itself, leads out of it.
     """
     path = folder / name
     real = os.path.realpath(path)
@@ -124,20 +169,15 @@ def within(folder: Path, name: str | Path) -> Path:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise UserError where anything in a folder is a link that leads out of it."""
+    """Raise UserError if anything in a folder is a link that leads out of it."""
     for path in folder.rglob("*"):
         if path.is_symlink():
             within(folder, path.relative_to(folder))
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep a run to this process and its helpers; raises UserError where another is writing it."""
-    if is_helper():
-        yield
-        return
-    with locked(folder, LOCK, f"{folder} is being written by another process"):
-        yield
+def hold(folder: Path) -> AbstractContextManager[None]:
+    """Keep a run to this process and its helpers; raises Held if another is writing it."""
+    return locked(folder, LOCK, f"{folder} is being written by another process")
 
 
 def is_held(folder: Path) -> bool:
@@ -146,17 +186,19 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, name: str | Path, taken: str, patience: float = 0) -> Iterator[None]:
-    """Hold a lock in a folder; raises UserError, saying ``taken``, where another process has it.
+def locked(
+    folder: Path, name: str | Path, taken: str, patience: float = PATIENCE
+) -> Iterator[None]:
+    """Hold a lock in a folder; raises Held, saying ``taken``, if another process has it.
 
     It is waited for up to ``patience`` seconds. If the file system has no locks, there is none.
     """
     # filelock's own way out takes a file that a killed process left behind for a lock that is held.
     lock = FileLock(within(folder, name), fallback_to_soft=False)
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=patience, poll_interval=PATIENCE / 20)
     except Timeout:
-        raise UserError(taken) from None
+        raise Held(taken) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"cannot write in {folder}: {error.strerror}") from error
@@ -190,15 +232,8 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def is_helper() -> bool:
-    """Whether Lightning started this process to share a run's work, whose files are not its own."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
-
-
 def sweep_out(folder: Path) -> None:
     """Remove files that a killed process left half-written."""
-    if is_helper():
-        return
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
@@ -206,7 +241,6 @@ def sweep_out(folder: Path) -> None:
 def shown(folder: Path) -> str:
     """A folder as a person would type it: from here, where it lies below."""
     try:
-        here = Path.cwd()
-    except FileNotFoundError:  # deleted in the meantime
+        return str(folder.relative_to(Path.cwd()))
+    except (ValueError, FileNotFoundError):  # it lies elsewhere, or the working folder is gone
         return str(folder)
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -6,21 +6,20 @@ import threading
 from pathlib import Path
 
 from vae_exp.errors import UserError
-from vae_exp.interrupts import Interrupted
+from vae_exp.interrupts import Unheard
 
 
 def main(folder: Path) -> int:
     """Take part in a run until it is trained, or until the process that started this one ends."""
     threading.Thread(target=_end_with_the_first, daemon=True).start()
-    from vae_exp.tasks import resume
-
     try:
-        resume(folder)
+        with Unheard() as interrupts:
+            from vae_exp.tasks import assist
+
+            assist(folder, interrupts)
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    except Interrupted as stop:
-        return stop.exit_code
     return 0
 
 

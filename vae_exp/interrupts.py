@@ -8,7 +8,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from vae_exp.folders import is_helper
 from vae_exp.shell import command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -76,8 +75,6 @@ class Interrupts:
             raise Interrupted(self.pending)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if is_helper():  # the process that started this one decides
-            return
         if self.pending is None:
             self.pending = signum
             if not self.deferred:
@@ -86,3 +83,10 @@ class Interrupts:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
             os._exit(128 + signum)
+
+
+class Unheard(Interrupts):
+    """While entered, no signal does anything: the process that started this one decides."""
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        return

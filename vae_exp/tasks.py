@@ -10,17 +10,18 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from vae_exp import board, checkpointing, evaluation, folders, runs
-from vae_exp.analysis.base import Analysis, Origin, look_at
+from vae_exp.analysis.base import Analysis, Origin, answer, look_at
 from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
-from vae_exp.distributed import Lost
+from vae_exp.distributed import Lost, left_at_the_end
 from vae_exp.errors import UserError, first_line
 from vae_exp.figures import Style
 from vae_exp.interrupts import Interrupted, Interrupts
@@ -55,21 +56,29 @@ def execute(cfg: DictConfig) -> float | None:
 
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
+    config, task = _recorded(folder)
+    print(f"resuming {folder}", flush=True)
+    return task(config, folder.resolve())
+
+
+def assist(folder: Path, interrupts: Interrupts) -> None:
+    """Share the steps of a run that another process has started."""
+    config, task = _recorded(folder)
+    task.assist(config, folder.resolve(), interrupts)
+
+
+def _recorded(folder: Path) -> tuple[DictConfig, "Train"]:
     config = runs.read_config(folder, GROUPS)
     task = build(config.task)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
-    print(f"resuming {folder}", flush=True)
-    return task(config, folder.resolve())
+    return config, task
 
 
 def look(analysis: Analysis, cfg: DictConfig) -> None:
     """Put one analysis to a finished run and keep what it finds in the run's folder."""
     console = Console()
     run = runs.load(cfg.run)
-    reason = analysis.unsuited(run.model)
-    if reason is not None:
-        raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
     metrics = runs.read_metrics(run.folder)
     origin = origin_of(metrics, folders.find(cfg.run))
     seed = origin.seed if OmegaConf.is_missing(cfg, "seed") else cfg.seed
@@ -78,7 +87,11 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     if given:
         run.config.data.root = root
     known = about(metrics) if not given and not getattr(analysis, "needs_images", True) else None
-    found = look_at(analysis, run.model, known or splits_of(run), seed, origin)
+    images = known or splits_of(run)
+    reason = analysis.unsuited(run.model, images)
+    if reason is not None:
+        raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
+    found = look_at(analysis, run.model, images, seed, origin)
     style: Style = build(cfg.figures)
     keep(found, seed, run.folder, style)
     show(found.findings, run.folder, style, console)
@@ -100,7 +113,10 @@ def splits_of(run: runs.Run) -> Splits:
 
 
 class Train:
-    """Train, report the test ELBO, save the weights, and put every analysis to the model."""
+    """Train, report the test ELBO, save the weights, and put every analysis to the model.
+
+    An analysis that says nothing about such a model or such images, or that fails, is skipped.
+    """
 
     def __init__(
         self,
@@ -125,22 +141,37 @@ class Train:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
-        where a signal stopped it, and UserError where the disk or the numbers did.
+        where a signal stopped it, and UserError where the disk or the numbers did. The caller holds
+        the folder.
         """
-        with folders.hold(folder), Interrupts() as interrupts:
+        with Interrupts() as interrupts:
             try:
                 return self._run(cfg, folder, interrupts)
             except Interrupted as stop:
                 raise Interrupted(stop.signum, folder) from None
-            except (Diverged, Lost) as error:
+            except Diverged as error:
                 raise UserError(f"{error}; {checkpointing.kept(folder)}") from error
+            except Lost as error:
+                raise UserError(f"{error}; {checkpointing.way_on(folder)}") from error
             except OSError as error:
                 raise UserError(
-                    f"{error.filename or folder}: {error.strerror}; {checkpointing.kept(folder)}, "
-                    f"from which resume={folder} goes on"
+                    f"{error.filename or folder}: {error.strerror}; {checkpointing.way_on(folder)}"
                 ) from error
 
+    def assist(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> None:
+        """Share the steps of a run whose folder another process holds; writes no files."""
+        hardware: Hardware = build(cfg.trainer)
+        start = checkpointing.newest(folder)
+        data = images(cfg, start)
+        logger = QuietTensorBoard(folder)
+        checkpoints = self._checkpoints(cfg, folder, data, logger, interrupts)
+        module = self._module(cfg, hardware, start)
+        with left_at_the_end():
+            self._fit(hardware, module, data, logger, [checkpoints], start)
+
     def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
+        # Whatever RANK and the like say: this process starts the others that share a run.
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
         console = Console()
         hardware: Hardware = build(cfg.trainer)
         start = checkpointing.newest(folder)
@@ -151,18 +182,22 @@ class Train:
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
-        checkpoints = Checkpoints(
-            folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
-        )
+        module = self._module(cfg, hardware, start)
+        analyses = self._suited(module.model, data.splits, console)
+        checkpoints = self._checkpoints(cfg, folder, data, logger, interrupts)
+        origin = Origin(cfg.seed, self.name)
+        callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
+        if self.figures_every:
+            callbacks.append(FiguresDuringTraining(analyses, self.figures_every, origin))
+        if start is None:
+            board.start(logger.experiment, board.settings(cfg, folder), cfg)
         try:
             with hardware.together(folder):
-                module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+                self._fit(hardware, module, data, logger, callbacks, start)
         except Exception as error:
             if start is None or checkpoints.under_way or isinstance(error, UserError | OSError):
                 raise
             raise UserError(f"cannot go on from {start.path}: {first_line(error)}") from error
-        if folders.is_helper():
-            return checkpoints.best
 
         metrics = {
             "run": {
@@ -184,15 +219,15 @@ class Train:
         last_step = module.global_step - 1  # at which the last epoch's bounds were logged
         board.end(logger.experiment, metrics, last_step)
         board.project(folder, module.model, data.splits.test)
-        origin = Origin(cfg.seed, self.name)
         style: Style = build(cfg.figures) if "figures" in cfg else Style()
         looks = []
-        for analysis in self.analyses.values():
-            if analysis.unsuited(module.model) is None:
-                with console.status(analysis.name):
-                    looks.append(look_at(analysis, module.model, data.splits, cfg.seed, origin))
-                keep(looks[-1], cfg.seed, folder, style)
-                board.add_figures(logger.experiment, looks[-1].findings.figures, last_step)
+        for analysis in analyses:
+            with console.status(analysis.name):
+                found = answer(analysis, module.model, data.splits, cfg.seed, origin)
+            if found is not None:
+                looks.append(found)
+                keep(found, cfg.seed, folder, style)
+                board.add_figures(logger.experiment, found.findings.figures, last_step)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
@@ -207,15 +242,34 @@ class Train:
 
     def _fit(
         self,
-        cfg: DictConfig,
         hardware: Hardware,
+        module: VAEModule,
         data: DigitsDataModule,
         logger: QuietTensorBoard,
-        checkpoints: Checkpoints,
+        callbacks: list[pl.Callback],
         start: checkpointing.Start | None,
-    ) -> VAEModule:
-        """Train a model from the config's seed, or on from a checkpoint."""
+    ) -> None:
+        """Train from the start, or on from a checkpoint."""
         hush_lightning()
+        trainer = hardware.trainer(self.epochs, logger.folder, logger, callbacks)
+        module.require_memory(data, trainer.strategy.root_device, hardware.devices)
+        trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
+
+    def _checkpoints(
+        self,
+        cfg: DictConfig,
+        folder: Path,
+        data: DigitsDataModule,
+        logger: QuietTensorBoard,
+        interrupts: Interrupts,
+    ) -> Checkpoints:
+        seen, by = describe_images(data.splits), checkpointing.settings(cfg)
+        return Checkpoints(folder, logger, interrupts, seen, self.checkpoint_seconds, by)
+
+    def _module(
+        self, cfg: DictConfig, hardware: Hardware, start: checkpointing.Start | None
+    ) -> VAEModule:
+        """What trains a model from the config's seed, or one with a checkpoint's weights."""
         with torch.random.fork_rng():
             torch.manual_seed(stream_seed(cfg.seed, "weights"))
             model: VAE = build(cfg.model)
@@ -224,21 +278,26 @@ class Train:
         objective = build(cfg.objective)
         if hardware.compile:
             objective = Compiled(objective)
-        module = hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
-        callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
-        if self.figures_every and not folders.is_helper():
-            origin = Origin(cfg.seed, self.name)
-            callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every, origin))
-        trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
-        module.require_memory(data, trainer.strategy.root_device, hardware.devices)
-        if start is None and not folders.is_helper():
-            board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
-        trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
-        return module
+        return hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
+
+    def _suited(self, model: VAE, splits: Splits, console: Console) -> list[Analysis]:
+        """The analyses that will be put to the model; says which are skipped, and why."""
+        suited = []
+        for analysis in self.analyses.values():
+            reason = analysis.unsuited(model, splits)
+            if reason is None:
+                suited.append(analysis)
+            else:
+                console.print(
+                    f"{analysis.name} is skipped: {reason}", markup=False, highlight=False
+                )
+        return suited
 
 
 def images(cfg: DictConfig, start: checkpointing.Start | None) -> DigitsDataModule:
-    """The config's images; raises UserError where a resumed run would see others than before."""
+    """The config's images; raises UserError if a run would go on otherwise than it began."""
+    if start is not None:
+        start.refuse_changes(cfg)
     data: DigitsDataModule = build(cfg.data)
     data.setup()
     if start is None:

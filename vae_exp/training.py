@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -159,7 +160,8 @@ class VAEModule(pl.LightningModule):
         bound = means[self.objective.name].item()
         if not math.isfinite(bound):
             raise Diverged(
-                f"{self.judge} is {bound} after epoch {self.current_epoch + 1}: lower lr"
+                f"{self.judge} is {bound} after epoch {self.current_epoch + 1}: "
+                "start a new run with a lower lr"
             )
 
     def named(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -251,5 +253,6 @@ class Hardware:
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            plugins=[AtomicIO()],
+            # Else SLURM_NTASKS, RANK and the like would let it look for a cluster.
+            plugins=[AtomicIO(), LightningEnvironment()],
         )

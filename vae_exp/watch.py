@@ -75,7 +75,7 @@ class Watch:
             f"training diverged: in step {self._step + bad} {what}, with "
             f"{_describe(self._seen[bad])}"
             + (f"; the last finite loss had {_describe(before)}" if before else "")
-            + f"; lower lr, which was {lr:.3g}"
+            + f"; the learning rate was {lr:.3g}: start a new run with a lower lr"
         )
 
 

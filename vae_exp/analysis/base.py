@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
+from vae_exp.errors import UserError, first_line
 from vae_exp.model import VAE
 
 LONGEST = 120  # characters of a look's name, which is part of a file's
@@ -42,8 +44,8 @@ class Analysis(Protocol):
 
     name: str
 
-    def unsuited(self, model: VAE) -> str | None:
-        """Why this analysis says nothing about this model, or None where it does."""
+    def unsuited(self, model: VAE, splits: Splits | About) -> str | None:
+        """Why it says nothing about this model or these images, or None; asked before training."""
         ...
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
@@ -124,3 +126,15 @@ def in_words(value: Any) -> str:
 def digest(text: str) -> str:
     """A few characters that stand for a text, as a name must not be too long or hold a slash."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def answer(
+    analysis: Analysis, model: VAE, splits: Splits, seed: int, origin: Origin
+) -> Look | None:
+    """As ``look_at``; if the analysis fails, None after a line on stderr: no training is lost."""
+    try:
+        return look_at(analysis, model, splits, seed, origin)
+    except Exception as error:  # noqa: BLE001
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        print(f"{analysis.name} is skipped: {kind}{first_line(error)}", file=sys.stderr)
+        return None

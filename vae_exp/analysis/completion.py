@@ -44,7 +44,7 @@ class Completion:
 
     ``index`` names an image of ``split``; ``digit`` a class, of whose typical images the one is
     taken whose hidden part is best foretold; with neither this is one of any class. The table is
-    about this image, or with ``images`` about so many first ones. Where no ``split`` is given the
+    about this image, or with ``images`` about so many first ones. If no ``split`` is given the
     image drawn is a training image, and many are test images.
     """
 
@@ -93,15 +93,24 @@ class Completion:
         self.restarts = restarts
         self.score_samples = score_samples
 
-    def unsuited(self, model: VAE) -> str | None:
-        """None: any latent dimension will do."""
+    def one_and_many(self, splits: Splits) -> tuple[Split, Split]:
+        """The split of the image that is drawn, and that of the first images."""
+        return splits.named(self.split or "train"), splits.named(self.split or "test")
+
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """Only of images that are there."""
+        split, many = self.one_and_many(splits)
+        if self.images is not None and self.images > len(many):
+            return f"task.images must be at most {len(many)}, got {self.images}"
+        if self.index is not None and self.index >= len(split):
+            return f"index must be from 0 to {len(split) - 1}, got {self.index}"
+        if self.digit is not None and not (split.labels == self.digit).any():
+            return f"digit={self.digit} is not among the {len(split)} {NAMES[split.name]} images"
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """Two figures of one image, and a table of scores: of it, or of many."""
-        split, many = splits.named(self.split or "train"), splits.named(self.split or "test")
-        if self.images is not None and self.images > len(many):
-            raise UserError(f"task.images must be at most {len(many)}, got {self.images}")
+        split, many = self.one_and_many(splits)
         seen = masks.visible_pixels(self.mask, seed)
         index, why = self.choose(model, splits, split, seen)
         image = f"{NAMES[split.name]} image {index}"
@@ -149,13 +158,7 @@ class Completion:
     def choose(self, model: VAE, splits: Splits, split: Split, seen: Tensor) -> tuple[int, str]:
         """The image to complete, and why this one, for the caption."""
         if self.index is not None:
-            if self.index >= len(split):
-                raise UserError(f"index must be from 0 to {len(split) - 1}, got {self.index}")
             return self.index, ""
-        if self.digit is not None and not (split.labels == self.digit).any():
-            raise UserError(
-                f"digit={self.digit} is not among the {len(split)} {NAMES[split.name]} images"
-            )
         index, among = best_foretold(model, splits, split, seen, self.digit)
         kind = "digits" if self.digit is None else f"{self.digit}s"
         return index, f", the best foretold of {among:,} typical {kind}"

@@ -83,7 +83,7 @@ class Evaluate:
         self.sandwich_images = sandwich_images
         self.elbo_samples = elbo_samples
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """None: beyond two latent dimensions AIS stands in for the exact evidence."""
         return None
 

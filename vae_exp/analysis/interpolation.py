@@ -65,16 +65,24 @@ class Interpolation:
         self.indices = tuple(indices)
         self.split = split
 
-    def unsuited(self, model: VAE) -> str | None:
-        """None: every latent space has lines."""
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """Only of images that are there, and of two classes if none is named."""
+        split = splits.named(self.split or "test")
+        kind, present = NAMES[split.name], split.labels.unique().tolist()
+        if self.indices:
+            if max(self.indices) >= len(split):
+                return f"indices must be from 0 to {len(split) - 1}, got {max(self.indices)}"
+            return None
+        for digit in self.digits:
+            if digit not in present:
+                return f"digit {digit} is not among the {len(split)} {kind} images"
+        if len(present) < 2 and not self.digits:
+            return f"it needs {kind} images of two classes, got {len(split)} of class {present[0]}"
         return None
 
     @torch.no_grad()
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
-        """One figure with a row a pair, and the pairs chosen; the stream is (`seed`, name).
-
-        Raises UserError where an image or a class that was named, or a second class, is not there.
-        """
+        """One figure with a row a pair, and the pairs chosen; the stream is (`seed`, name)."""
         split = splits.named(self.split or "test")
         pairs = self.choose(model, splits, split, generator(seed, self.name))  # [P, 2]
         ends = split.images[pairs]  # [P, 2, D]
@@ -111,17 +119,7 @@ class Interpolation:
     def choose(self, model: VAE, splits: Splits, split: Split, draws: torch.Generator) -> Tensor:
         """Indices [P, 2] of images: those named, or of the classes named, or of any two a row."""
         if self.indices:
-            if max(self.indices) >= len(split):
-                raise UserError(
-                    f"indices must be from 0 to {len(split) - 1}, got {max(self.indices)}"
-                )
             return torch.tensor(self.indices).reshape(-1, 2)
-        present = split.labels.unique().tolist()
-        for digit in self.digits:
-            if digit not in present:
-                raise UserError(
-                    f"digit {digit} is not among the {len(split)} {NAMES[split.name]} images"
-                )
         order = self.digits or shuffled_classes(split, draws)
         labels = list(islice(cycle(order), 2 * (self.pairs or PAIRS)))
         pools: dict[int, Iterator[int]] = {}
@@ -132,15 +130,7 @@ class Interpolation:
 
 
 def shuffled_classes(split: Split, draws: torch.Generator) -> list[int]:
-    """The classes of a split in random order, an even number of them, so that none meets itself.
-
-    Raises UserError where there is one class only.
-    """
+    """The classes of a split in random order, an even number of them, so that none meets itself."""
     present = split.labels.unique()
-    if len(present) < 2:
-        raise UserError(
-            f"interpolation needs {NAMES[split.name]} images of two classes, got {len(split)} of "
-            f"class {int(present[0])}: raise data.{split.name}_size"
-        )
     order: list[int] = present[torch.randperm(len(present), generator=draws)].tolist()
     return order * 2 if len(order) % 2 else order

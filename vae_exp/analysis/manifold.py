@@ -34,7 +34,7 @@ class Manifold:
         memory.require(size**2 * PIXELS * (2 * 4 + 3 * 8), {"size": size})
         self.size = size
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits | About) -> str | None:
         """Only a plane can be laid out on paper."""
         if model.latent_dim == 2:
             return None

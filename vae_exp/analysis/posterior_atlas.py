@@ -57,8 +57,13 @@ class PosteriorAtlas:
         self.each = each
         self.split = split
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """Only a plane can be drawn whole."""
+        split = splits.named(self.split or "test")
+        candidates = min(self.candidates, len(split))
+        if candidates < self.each:
+            kind = NAMES[split.name]
+            return f"it needs {self.each} {kind} images of each kind, there are {candidates}"
         if model.latent_dim == 2:
             return None
         return f"a posterior over the plane needs latent_dim 2, the model has {model.latent_dim}"

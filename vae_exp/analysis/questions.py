@@ -54,7 +54,7 @@ class Questions:
         self.steps = steps
         self.lr = lr
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """The evidence rests on exact posteriors, which take a grid over z."""
         if model.latent_dim <= 2:
             return None

@@ -26,7 +26,7 @@ class Samples:
         figures.check_fits("columns", columns, figures.CELL)
         self.columns = columns
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits | About) -> str | None:
         """None: every model can be sampled."""
         return None
 

@@ -45,7 +45,7 @@ class Scatter:
 
     name = "scatter"
 
-    def unsuited(self, model: VAE) -> str | None:
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """None: every latent space is drawn in a plane or in a strip."""
         return None
 

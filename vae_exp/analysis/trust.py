@@ -62,14 +62,12 @@ class Trust:
         self.images = images
         self.samples = samples
 
-    def unsuited(self, model: VAE) -> str | None:
-        """None: any latent dimension will do."""
-        return None
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """A variance takes two images."""
+        return "it needs two test images, there is 1" if len(splits.test) < 2 else None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """One figure, one table, and the numbers with their provenance."""
-        if len(splits.test) < 2:
-            raise UserError("task=trust needs two test images or more, the run has 1")
         found = self.examine(model, splits.test.images, seed)
         verdict = diagnostics.verdict(found.variance, found.calibration, found.weights.pareto_k)
         numbers = {

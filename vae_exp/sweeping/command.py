@@ -29,7 +29,7 @@ def start(cfg: DictConfig, overrides: list[Override]) -> int:
     plan = sweeps.Plan(planned, others if planned is None else [], for_hydra)
     folder = Path(config.resolved(cfg, "hydra.sweep.dir"))
     if any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
-        launching.refuse_if_used(folder, len(jobs))
+        launching.refuse_if_used(folder)
         folders.make(folder, exist_ok=True)
     else:
         folder = folders.claim(folder)

@@ -16,7 +16,7 @@ from hydra.errors import InstantiationException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, folders
+from vae_exp import config, folders, surroundings
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
@@ -54,18 +54,20 @@ def job(cfg: DictConfig) -> float | None:
 
     What it raises is left in its folder, and raised again in one line that any process can read.
     """
+    surroundings.settle()
     folder = Path(HydraConfig.get().runtime.output_dir)
     (folder / sweeps.ERROR).unlink(missing_ok=True)
     try:
-        from vae_exp import tasks
+        with folders.hold(folder):
+            from vae_exp import tasks
 
-        if (folder / folders.CHECKPOINTS).is_dir():
-            result: float | None = tasks.resume(folder)
-        else:
-            result = tasks.execute(cfg)
-        if not folders.is_finished(folder):
-            write_atomically(folder, sweeps.DONE, b"")
-        return result
+            if (folder / folders.CHECKPOINTS).is_dir():
+                result: float | None = tasks.resume(folder)
+            else:
+                result = tasks.execute(cfg)
+            if not folders.is_finished(folder):
+                write_atomically(folder, sweeps.DONE, b"")
+            return result
     except Exception as error:  # noqa: BLE001
         cause = error.__cause__ if isinstance(error, InstantiationException) else None
         line = sweeps.record(folder, cause if isinstance(cause, UserError) else error)
@@ -97,14 +99,13 @@ def searches(cfg: DictConfig) -> bool:
     return not str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
-def refuse_if_used(folder: Path, count: int) -> None:
+def refuse_if_used(folder: Path) -> None:
     """Raise UserError where a new sweep would overwrite another's jobs."""
     if (folder / sweeps.JOBS).exists():
         raise UserError(
             f"{folder} holds a sweep already: go on with it by -m resume={folder}, or take another"
         )
-    for number in range(count):
-        folders.refuse_if_used(folder / str(number))
+    folders.refuse_if_not_empty("hydra.sweep.dir", folder)
 
 
 def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:

@@ -21,8 +21,8 @@ from vae_exp.metrics import read_metrics
 from vae_exp.schema import SCHEMA, check_schema
 
 ROOT = "multirun"
-JOBS = "jobs.yaml"  # every job's overrides, written before the first one starts
-LOCK = ".lock"
+JOBS = folders.SWEEP  # every job's overrides, written before the first one starts
+LOCK = folders.SWEEP_LOCK
 ERROR = "error.txt"  # of a job that failed: what was raised, its last line the error itself
 DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
 STUDY = "study.db"  # of a search, in SQLite

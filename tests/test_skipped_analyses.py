@@ -1,0 +1,116 @@
+"""An analysis that cannot be put to a model or its images costs itself, not the training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from kill_and_resume import WEIGHTS, small_config, train
+from omegaconf import OmegaConf
+
+from vae_exp import config
+from vae_exp.__main__ import _main
+from vae_exp.analysis.base import Analysis, Findings
+from vae_exp.building import build
+from vae_exp.data import Splits
+from vae_exp.errors import UserError
+from vae_exp.model import VAE
+from vae_exp.networks import Decoder, Encoder
+from vae_exp.tasks import Train
+
+QUICK = {
+    "evaluate": ("task.long_iwae=20", "task.sandwich_images=2", "task.iwae=[1]"),
+    "trust": ("task.simulated=50", "task.samples=30"),
+    "complete": ("task.steps=2", "task.restarts=2", "task.score_samples=20"),
+    "top_half": ("task.steps=2", "task.restarts=2"),
+    "posterior_atlas": ("task.candidates=2",),
+    "questions": ("task.images=2",),
+}
+TASKS = [
+    pytest.param(name, marks=pytest.mark.slow if name == "evaluate" else ())
+    for name in config.choices("task")
+    if OmegaConf.load(config.CONF / "task" / f"{name}.yaml")["_target_"].startswith(
+        "vae_exp.analysis."
+    )
+]
+
+
+def splits_with(**sizes: int) -> Splits:
+    words = [f"data.{name}={size}" for name, size in sizes.items()]
+    data = build(config.composed(config.parse(["data=debug", "data.source=digits", *words])).data)
+    data.setup()
+    return data.splits
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 3])
+@pytest.mark.parametrize("split", ["train_size", "test_size"])
+@pytest.mark.parametrize("task", TASKS)
+def test_an_analysis_answers_or_says_why_not_of_a_single_image(
+    task: str, split: str, latent_dim: int
+) -> None:
+    words = [f"task={task}", "run=latest", *QUICK.get(task, ())]
+    analysis: Analysis = build(config.composed(config.parse(words)).task)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,))).eval()
+    splits = splits_with(**{"train_size": 60, "test_size": 60, split: 1})
+    reason = analysis.unsuited(model, splits)
+    if reason is None:
+        assert isinstance(analysis(model, splits, 0), Findings)
+    else:
+        assert "latent_dim" in reason or split == "test_size"
+        assert "\n" not in reason
+
+
+ANALYSES = (
+    "+task.analyses.interpolation={_target_:vae_exp.analysis.interpolation.Interpolation}",
+    "+task.analyses.trust={_target_:vae_exp.analysis.trust.Trust}",
+    "+task.analyses.questions={_target_:vae_exp.analysis.questions.Questions,steps:1,lr:1e-9}",
+)
+
+
+def test_what_cannot_be_answered_is_told_before_training_and_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "outputs" / "day" / "time"
+    run.mkdir(parents=True)
+    train(run, "data.test_size=1", *ANALYSES)
+    assert (run / WEIGHTS).exists()
+    out, err = capsys.readouterr()
+    before, _, after = out.partition("epoch 1/2")
+    interpolation, trust = before.splitlines()
+    told = "interpolation is skipped: it needs test images of two classes, got 1 of class "
+    assert interpolation.startswith(told)
+    assert trust == "trust is skipped: it needs two test images, there is 1"
+    assert "skipped" not in after
+    assert err.startswith("questions is skipped: task=questions found no step of 1 in which")
+    assert err.count("\n") == 1
+    assert (run / "figures" / "samples.png").exists()
+
+    monkeypatch.chdir(tmp_path)
+    kept = ["data", "model", "batch_size", "seed", "latent_dim"]
+    OmegaConf.save(
+        OmegaConf.masked_copy(small_config("data.test_size=1"), kept), run / ".hydra/config.yaml"
+    )
+    with pytest.raises(UserError, match=r"says nothing about outputs/.*: it needs two test images"):
+        _main(["task=trust", "run=latest"])
+
+
+class Broken:
+    """An analysis with a mistake in it."""
+
+    name = "broken"
+
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        return None
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        raise ZeroDivisionError("of an image\nby an image")
+
+
+def test_an_analysis_with_a_mistake_costs_neither_an_epoch_nor_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Train(2, {"broken": Broken()}, figures_every=1)(small_config(), tmp_path)
+    assert (tmp_path / WEIGHTS).exists()
+    line = "broken is skipped: ZeroDivisionError: of an image\n"
+    assert capsys.readouterr().err == 2 * line  # after the first epoch, and at the end

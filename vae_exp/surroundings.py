@@ -1,0 +1,62 @@
+"""What the command line was started in: its streams, its working folder, its variables."""
+
+import io
+import os
+import select
+import sys
+from typing import Any, TextIO
+
+from vae_exp.errors import UserError
+
+NARROW = 40  # columns: tables of fewer cannot be read
+# Each of these makes Lightning take this process for one of several that share a run.
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def settle() -> None:
+    """Let no stream and no variable stop a run; raises UserError if the working folder is gone."""
+    sys.stdout = _lasting(sys.stdout, 1)
+    sys.stderr = _lasting(sys.stderr, 2)
+    try:
+        os.getcwd()
+    except OSError as error:
+        reason = f"the working folder cannot be used: {error.strerror}"
+        raise UserError(f"{reason}; change to another folder") from error
+    for name in RANKS:
+        os.environ.pop(name, None)
+    os.environ["MPLBACKEND"] = "agg"  # figures are drawn into files; a notebook asks for its own
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < NARROW:
+        del os.environ["COLUMNS"]
+
+
+class _Stream(io.FileIO):
+    """A standard stream that nobody needs to read, on a disk that may be full."""
+
+    def write(self, data: Any) -> int:
+        """Write to it, or from the first failure on to nowhere."""
+        try:
+            while (written := super().write(data)) is None:  # a terminal that is busy
+                select.select([], [self], [])
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if self.fileno() == 1:
+                print(f"going on without output: {error.strerror}", file=sys.stderr, flush=True)
+            return len(data)
+        return written
+
+
+def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
+    """A standard stream as one that never fails, in whatever encoding; any other as it is."""
+    if stream is None:  # it was closed, and the next file to be opened would take its place
+        return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    if all(stream is not own for own in (sys.__stdout__, sys.__stderr__)):
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Stream(descriptor, "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors="replace" if descriptor == 1 else stream.errors,
+        line_buffering=stream.isatty() or descriptor == 2,
+    )
