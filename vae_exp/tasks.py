@@ -21,7 +21,7 @@ from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorB
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.distributed import Lost
-from vae_exp.errors import UserError, first_line
+from vae_exp.errors import Damaged, UserError
 from vae_exp.figures import png
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
@@ -149,9 +149,11 @@ class Train:
             with hardware.together(folder):
                 module = self._fit(cfg, hardware, data, logger, checkpoints, start)
         except Exception as error:
-            if start is None or checkpoints.under_way or isinstance(error, UserError | OSError):
+            expected = isinstance(error, UserError | OSError) and not isinstance(error, Damaged)
+            if start is None or checkpoints.under_way or expected:
                 raise
-            raise UserError(f"cannot go on from {start.path}: {first_line(error)}") from error
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"cannot go on from {start.path}: {reason}") from error
         if folders.is_helper():
             return checkpoints.best
 
