@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.sweeping import sweeps
 
 REFUSED = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 HELP = """\
 Train variational autoencoders on binarised MNIST and look at what they learnt.
@@ -56,6 +58,11 @@ def main() -> None:
             _main(sys.argv[1:])
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(REFUSED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         sys.exit(REFUSED)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
@@ -175,9 +182,11 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
         folders.refuse_if_used(folder)
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     if not chosen:
-        words = [*words, f"hydra.run.dir={config.quoted(str(folders.claim(place)))}"]
+        place = folders.claim(place)
+        words = [*words, f"hydra.run.dir={config.quoted(str(place))}"]
     else:
         folders.make(place, exist_ok=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints what the disk says as a traceback
     refused = []
 
     def job(cfg: DictConfig) -> Any:
@@ -194,6 +203,9 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
         if refused:
             raise refused[0] from None
         raise
+    except OSError as error:
+        _discard(place.resolve(), before)
+        raise OSError(error.errno, error.strerror, error.filename or str(place)) from error
 
 
 def _look(cfg: DictConfig) -> None:
