@@ -83,7 +83,7 @@ def measure_all() -> dict[str, list[dict[str, float]]]:
             [sys.executable, "-m", "benchmarks.growth", json.dumps({name: value})],
             check=True,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
         found[name].append({"value": value, **json.loads(done.stdout.splitlines()[-1])})
     return found

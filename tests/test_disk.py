@@ -1,8 +1,10 @@
 """A disk that is full, read-only or gone: one line, and nothing that was good is lost."""
 
 import json
+import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +21,12 @@ LONG = ("epochs=100000", "task.checkpoint_seconds=0.05")
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 8 MiB."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder on a disk of 8 MiB, or of as much as the test asks for."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    size = getattr(request, "param", "8m")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield folder
@@ -69,6 +72,49 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk
     assert runs.load_checkpoint(run / LAST)["global_step"] > 0
     assert runs.load_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] > 0
     assert not list(run.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "small_disk", ["24k", "100k", "500k", "800k", "1000k", "1200k"], indirect=True
+)
+def test_a_disk_that_fills_up_in_the_midst_of_a_file_is_one_line(small_disk: Path) -> None:
+    run = small_disk / "run"
+    (run / ".hydra").mkdir(parents=True)
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        train(run, "epochs=3")
+    assert "\n" not in str(caught.value)
+    assert str(run) in str(caught.value)
+    assert not list(run.rglob("*.tmp"))
+    for checkpoint in run.glob("checkpoints/*"):
+        assert runs.load_checkpoint(checkpoint)["global_step"] > 0
+    kept = "the last good checkpoint is" if (run / LAST).exists() else "there is no checkpoint"
+    assert kept in str(caught.value)
+
+
+@pytest.mark.parametrize("small_disk", ["4k"], indirect=True)
+def test_a_disk_without_room_for_a_config_is_one_line_and_leaves_no_folder(
+    small_disk: Path,
+) -> None:
+    line = one_line(start(small_disk, *new_run("epochs=1")))
+    assert "No space left on device" in line
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_a_file_that_grows_beyond_what_is_allowed_is_one_line(size: int, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "vae_exp", *new_run("epochs=1", "data.source=digits")]
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "File too large" in done.stderr
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_full_disk_leaves_metrics_and_pictures_whole_or_absent(small_disk: Path) -> None:

@@ -33,12 +33,13 @@ EVENTS = "events.out.tfevents.0"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its config, on the bundled digits."""
+    """A finished run with its config, on the bundled digits; its checkpoint is of one epoch ago."""
     folder = tmp_path_factory.mktemp("made")
     train(folder, "data.source=digits")
     config = OmegaConf.masked_copy(small_config("data.source=digits"), [*KNOBS, *GROUPS, "schema"])
     OmegaConf.save(config, folder / folders.CONFIG)
     (folder / folders.STARTED).write_text("[]\n")
+    (folder / "checkpoints" / "previous.ckpt").replace(folder / LAST)
     return folder
 
 
@@ -261,9 +262,18 @@ def having(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
-def broken_optimizer(contents: dict[str, Any]) -> None:
-    for state in contents["optimizer_states"][0]["state"].values():
-        state["exp_avg"] = torch.ones(3)
+def moments(change: Callable[[torch.Tensor], object]) -> Callable[[dict[str, Any]], None]:
+    """Put something else in the place of what the optimiser knows of each weight."""
+
+    def edit(contents: dict[str, Any]) -> None:
+        for state in contents["optimizer_states"][0]["state"].values():
+            state["exp_avg"] = change(state["exp_avg"])
+
+    return edit
+
+
+def nan_weights(contents: dict[str, Any]) -> None:
+    next(iter(contents["state_dict"].values())).fill_(float("nan"))
 
 
 TOP = ("global_step", "epoch", "optimizer_states", "lr_schedulers", "loops", "callbacks")
@@ -285,15 +295,17 @@ BAD_PLACES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "loops empty": having({}, "loops"),
     "loops wrong": having({"fit_loop": 3}, "loops"),
     "optimizer empty": having([{}], "optimizer_states"),
-    "optimizer of another shape": broken_optimizer,
+    "optimizer of another shape": moments(lambda known: torch.ones(3)),
+    "optimizer of one number": moments(lambda known: torch.ones(())),
+    "optimizer of one cell": moments(lambda known: torch.ones(1).expand(known.shape)),
+    "optimizer of nan": moments(lambda known: known * float("nan")),
+    "optimizer of a text": moments(lambda known: "x"),
     "schedule wrong": having([{"last_epoch": "x", "total_steps": None}], "lr_schedulers"),
     "meters gone": without("state_dict", "train_meter.sums"),
     "a weight of integers": lambda contents: contents["state_dict"].update(
         {key: value.long() for key, value in contents["state_dict"].items()}
     ),
-    "a weight of nan": lambda contents: (
-        next(iter(contents["state_dict"].values())).fill_(float("nan")) and None
-    ),
+    "a weight of nan": nan_weights,
     "a list": lambda contents: [1],
     "a tensor": lambda contents: torch.ones(2),
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ from vae_exp.surroundings import settle
 from vae_exp.sweeping import sweeps
 
 REFUSED = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 HELP = """\
 Train variational autoencoders on binarised MNIST and look at what they learnt.
@@ -62,6 +64,11 @@ def main() -> None:
             _main(sys.argv[1:])
     except UserError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(REFUSED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         sys.exit(REFUSED)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
@@ -185,6 +192,7 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
         place = folders.claim(place)
         words = [*words, f"hydra.run.dir={config.quoted(str(place))}"]
     folders.make(place / folders.LOCK.parent, exist_ok=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints what the disk says as a traceback
     refused = []
 
     def job(cfg: DictConfig) -> Any:
@@ -202,6 +210,9 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
             _discard(place.resolve(), before)
             raise refused[0] from None
         raise
+    except OSError as error:
+        _discard(place.resolve(), before)
+        raise OSError(error.errno, error.strerror, error.filename or str(place)) from error
 
 
 def _look(cfg: DictConfig, overrides: list[Override]) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+from torch.optim import Optimizer
 
 from vae_exp import runs
 from vae_exp.atomic import copy_atomically
 from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.errors import Torn, UserError
+from vae_exp.errors import Damaged, Torn, UserError
 from vae_exp.folders import CHECKPOINTS, within
 from vae_exp.interrupts import Interrupts
 from vae_exp.schema import SCHEMA
@@ -65,6 +67,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From now on a signal waits for the end of a block of steps."""
+        for optimizer in trainer.optimizers:
+            refuse_odd_state(optimizer)
         self._saved = time.monotonic()
         # Lightning has taken SIGTERM: between two hooks it would end the process with exit code 0.
         self.interrupts.install()
@@ -131,6 +135,27 @@ class Checkpoints(Checkpoint):
 
     def _copy(self, source: str, name: str) -> None:
         copy_atomically(self.folder, Path(CHECKPOINTS, source), Path(CHECKPOINTS, name))
+
+
+def refuse_odd_state(optimizer: Optimizer) -> None:
+    """Raise Damaged where an optimiser has loaded what does not fit its parameters.
+
+    A fused step does not look: it would read and write beyond a tensor that is too small.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor):
+                continue
+            if name == "step":
+                fits = value.numel() == 1 and value.is_floating_point()
+            else:
+                fits = value.shape == parameter.shape and value.dtype == parameter.dtype
+                fits = fits and value.stride() == parameter.stride()
+            if not fits or not value.isfinite().all():
+                raise Damaged(
+                    f"{name} of the optimiser is {list(value.shape)} of {value.dtype}, or not "
+                    f"finite, for a weight of {list(parameter.shape)}"
+                )
 
 
 @dataclass(frozen=True)

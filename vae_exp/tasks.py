@@ -22,7 +22,7 @@ from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorB
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.distributed import Lost, left_at_the_end
-from vae_exp.errors import UserError, first_line
+from vae_exp.errors import Damaged, UserError
 from vae_exp.figures import Style
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
@@ -195,9 +195,11 @@ class Train:
             with hardware.together(folder):
                 self._fit(hardware, module, data, logger, callbacks, start)
         except Exception as error:
-            if start is None or checkpoints.under_way or isinstance(error, UserError | OSError):
+            expected = isinstance(error, UserError | OSError) and not isinstance(error, Damaged)
+            if start is None or checkpoints.under_way or expected:
                 raise
-            raise UserError(f"cannot go on from {start.path}: {first_line(error)}") from error
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"cannot go on from {start.path}: {reason}") from error
 
         metrics = {
             "run": {

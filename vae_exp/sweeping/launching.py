@@ -144,7 +144,9 @@ def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str], numbers: list
                 _batches(cfg, context, folder, plan.jobs, numbers)
     except Exception as error:  # noqa: BLE001
         line = sweeps.record(folder, error)
-        return f"{line}; {folders.shown(folder / sweeps.ERROR)} says where"
+        if (folder / sweeps.ERROR).is_file():
+            line += f"; {folders.shown(folder / sweeps.ERROR)} says where"
+        return line
     return ""
 
 
