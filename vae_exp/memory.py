@@ -11,7 +11,7 @@ from torch import nn
 from vae_exp.errors import UserError
 
 CPU = torch.device("cpu")
-COPIES = 4  # of a layer's output: itself, its gradient and what lies between the two
+COPIES = 3  # of a layer's output at a time: itself, its gradient and what lies between the two
 
 
 def require(needed: float, sizes: Mapping[str, int], device: torch.device = CPU) -> None:
