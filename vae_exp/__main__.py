@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, folders, knobs
+from vae_exp import config, folders, knobs, reading
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.sweeping import sweeps
@@ -76,11 +76,12 @@ def _main(argv: list[str]) -> None:
 
 
 def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
-    if args.cfg or args.info:
-        config.composed(overrides)
-        _hydra(words, _job)
-        return
+    shows = args.cfg or args.info
     if any(override.key_or_group == "resume" for override in overrides):
+        if shows:
+            raise UserError(
+                "resume takes the config that lies in the run's folder, so there is none to show"
+            )
         if args.multirun:
             from vae_exp.sweeping import command
 
@@ -89,13 +90,20 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
-    if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
+    multirun = args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN
+    if multirun and not shows:
         from vae_exp.sweeping import command
 
         sys.exit(command.start(cfg, overrides))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
-    if config.trains(cfg):
+    if not multirun:
+        reading.refuse_hydras(overrides, "run" if config.trains(cfg) else "look")
+    for spec in config.looked_at(cfg):
+        (sweeps.find if reading.asks_for(cfg.task) == "sweep" else folders.find)(spec)
+    if shows:
+        _hydra(words, _job)
+    elif config.trains(cfg):
         _run(words, cfg, overrides)
     else:
         _look(cfg)
@@ -194,8 +202,6 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 
 def _look(cfg: DictConfig) -> None:
     """A task on finished runs: Hydra makes no folder."""
-    for spec in config.looked_at(cfg):
-        (sweeps.find if cfg.sweep else folders.find)(spec)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]

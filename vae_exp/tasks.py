@@ -68,18 +68,28 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     reason = analysis.unsuited(run.model)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
-    root = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
-    if not str(root).startswith("${"):  # given on the command line
-        run.config.data.root = root
-    splits = splits_of(run)
+    splits = splits_of(run, given_root(cfg))
     findings = analysis(run.model, splits, cfg.seed)
     keep(findings, analysis.name, cfg.seed, run.folder)
     show(findings, run.folder, console)
 
 
-def splits_of(run: runs.Run) -> Splits:
-    """The very images that a run was made with; raises UserError where they are not at hand."""
+def given_root(cfg: DictConfig) -> str | None:
+    """The folder of images that the command line names; None if it names none."""
+    raw = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
+    return None if str(raw).startswith("${oc.env:VAE_EXP_DATA") else str(cfg.data.root)
+
+
+def splits_of(run: runs.Run, root: str | None = None) -> Splits:
+    """The very images that a run was made with, from its own data.root or from another folder.
+
+    Raises UserError where they are not at hand.
+    """
     made_with = runs.read_metrics(run.folder).get("data")
+    if root is not None:
+        if made_with is not None and made_with["name"] == "digits":
+            raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
+        run.config.data.root = root
     if made_with is not None:
         run.config.data.source = made_with["name"]
     data: DigitsDataModule = build(run.config.data)
