@@ -67,6 +67,12 @@ def _main(argv: list[str]) -> None:
     if args.help:
         print(help_text())
     elif args.hydra_help or args.shell_completion:
+        installs = any(word.startswith("install=") for word in args.overrides)
+        if args.shell_completion and installs and Path(sys.argv[0]).name == Path(__file__).name:
+            raise UserError(
+                "shells complete the command vae-exp, not python -m vae_exp: "
+                'eval "$(vae-exp -sc install=bash)"'
+            )
         _hydra(argv, _job)
     else:
         overrides = config.parse(args.overrides)

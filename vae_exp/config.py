@@ -233,6 +233,8 @@ def _check_key(override: Override) -> None:
     hydra_keys = [declared.name for declared in fields(HydraConf)]
     if root not in [*KNOBS, *all_groups(), "hydra"]:
         raise hints.unknown(key)
+    if key == "hydra":
+        raise UserError("hydra is given key by key, such as hydra.verbose=true")
     if override.is_add() and root == "hydra" and below and below[0] not in hydra_keys:
         raise hints.unknown(key)
     if override.is_delete() and key in [*KNOBS, *GROUPS]:

@@ -22,6 +22,12 @@ SETTABLE = {
     "look": "mode searchpath",
     "resume": "job_logging mode searchpath verbose",
 }  # what a command is -> the parts of Hydra's own config that it reads
+REASONS = {
+    "run": "a single run does not read it",
+    "look": "a task on finished runs makes no folder and does not read it",
+    "resume": "resume goes on in the run's own folder and does not read it",
+}
+SWEEPS = {"launcher", "sweep", "sweeper"}  # parts that sweeps read
 OF_JOB = {"chdir", "config", "env_copy", "env_set", "name"}  # the rest of hydra.job Hydra fills in
 Composer = Callable[[list[str]], DictConfig]
 
@@ -87,19 +93,15 @@ def refuse_repeated(overrides: Sequence[Override]) -> None:
 
 
 def refuse_hydras(overrides: Iterable[Override], command: str) -> None:
-    """Refuse a word for Hydra itself that a command of one run, a look or resume= does not read."""
-    why = {
-        "run": "a single run does not read it; with -m a sweep may",
-        "look": "a task on finished runs makes no folder and does not read it",
-        "resume": "resume goes on in the run's own folder and does not read it",
-    }[command]
+    """Refuse a word for Hydra itself that a command (a key of SETTABLE) does not read."""
     for override in overrides:
-        part, *below = re.split(r"[./]", override.key_or_group)[1:] or [""]
-        settable = part in SETTABLE[command].split() and not (
-            part == "job" and below and below[0] not in OF_JOB
-        )
-        if override.is_hydra_override() and not settable:
-            raise UserError(f"{override.key_or_group} cannot be given: {why}")
+        if not override.is_hydra_override():
+            continue
+        _, part, *below = re.split(r"[./]", override.key_or_group)
+        filled_in = part == "job" and below and below[0] not in OF_JOB
+        if part not in SETTABLE[command].split() or filled_in:
+            add = ": add -m to sweep" if command == "run" and part in SWEEPS else ""
+            raise UserError(f"{override.key_or_group} cannot be given: {REASONS[command]}{add}")
 
 
 def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> None:
