@@ -20,7 +20,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
-from vae_exp import config, folders, knobs, shell
+from vae_exp import config, folders, knobs, reading, shell
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.surroundings import settle
@@ -84,6 +84,12 @@ def _main(argv: list[str]) -> None:
     if args.help:
         print(help_text())
     elif args.hydra_help or args.shell_completion:
+        installs = any(word.startswith("install=") for word in args.overrides)
+        if args.shell_completion and installs and Path(sys.argv[0]).name == Path(__file__).name:
+            raise UserError(
+                "shells complete the command vae-exp, not python -m vae_exp: "
+                'eval "$(vae-exp -sc install=bash)"'
+            )
         _hydra(argv, _job)
     else:
         overrides = config.parse(args.overrides)
@@ -93,11 +99,12 @@ def _main(argv: list[str]) -> None:
 
 
 def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
-    if args.cfg or args.info:
-        config.composed(overrides)
-        _hydra(words, _job)
-        return
+    shows = args.cfg or args.info
     if any(override.key_or_group == "resume" for override in overrides):
+        if shows:
+            raise UserError(
+                "resume takes the config that lies in the run's folder, so there is none to show"
+            )
         if args.multirun:
             from vae_exp.sweeping import command
 
@@ -106,13 +113,20 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
         return
     fixed = [override for override in overrides if not override.is_sweep_override()]
     cfg = config.composed(fixed)
-    if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
+    multirun = args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN
+    if multirun and not shows:
         from vae_exp.sweeping import command
 
         sys.exit(command.start(cfg, overrides))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
-    if config.trains(cfg):
+    if not multirun:
+        reading.refuse_hydras(overrides, "run" if config.trains(cfg) else "look")
+    for spec in config.looked_at(cfg):
+        (sweeps.find if reading.asks_for(cfg.task) == "sweep" else folders.find)(spec)
+    if shows:
+        _hydra(words, _job)
+    elif config.trains(cfg):
         _run(words, cfg, overrides)
     else:
         _look(cfg, overrides)
@@ -217,8 +231,6 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 
 def _look(cfg: DictConfig, overrides: list[Override]) -> None:
     """A task on finished runs: Hydra makes no folder. A seed that is not given is the run's."""
-    for spec in config.looked_at(cfg):
-        (sweeps.find if cfg.sweep else folders.find)(spec)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
@@ -261,9 +273,9 @@ def _group_lines() -> list[str]:
         if isinstance(entry, DictConfig):
             defaults.update({str(key): str(value) for key, value in entry.items()})
     lines = []
-    for group in config.all_groups():
+    for group in knobs.all_groups():
         default = defaults.get(group)
-        names = (f"{name}*" if name == default else name for name in config.choices(group))
+        names = (f"{name}*" if name == default else name for name in knobs.choices(group))
         first = f"  {group:<12} "
         lines += textwrap.wrap(
             ", ".join(names), 80, initial_indent=first, subsequent_indent=" " * len(first)

@@ -15,7 +15,7 @@ from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.evaluation import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
-from vae_exp.tasks import splits_of
+from vae_exp.tasks import given_root, splits_of
 
 QUANTITIES = {
     "elbo": ("ELBO", "bound"),
@@ -61,7 +61,7 @@ class Compare:
 
     def __call__(self, cfg: DictConfig) -> None:
         """Raises UserError where protocols differ, or where a run or its images are not there."""
-        contenders = contend(self.runs, cfg.seed)
+        contenders = contend(self.runs, cfg.seed, given_root(cfg))
         console = Console()
         console.print(table_of(contenders, cfg.seed))
         for number, run in enumerate(contenders, 1):
@@ -71,15 +71,18 @@ class Compare:
             write_atomically(path.parent, path.name, as_json(numbers_of(contenders, cfg.seed)))
 
 
-def contend(specs: Sequence[str], seed: int) -> list[Contender]:
-    """Load what is to be compared; refuses differing protocols before anything is computed."""
+def contend(specs: Sequence[str], seed: int, root: str | None = None) -> list[Contender]:
+    """Load what is to be compared; refuses differing protocols before anything is computed.
+
+    root: the folder of the images, if not the first run's own.
+    """
     paths = [folders.find(spec) for spec in specs]
     loaded = [runs.load(str(path)) for path in paths]
     metrics = [tested(run.folder) for run in loaded]
     protocols = [protocol_of(found) for found in metrics]
     for path, protocol in zip(paths[1:], protocols[1:], strict=True):
         refuse_differences(paths[0], protocols[0], path, protocol)
-    images = splits_of(loaded[0]).test.images
+    images = splits_of(loaded[0], root).test.images
     contenders = []
     for path, run, found, protocol in zip(paths, loaded, metrics, protocols, strict=True):
         samples = found["test"]["elbo"]["samples"]

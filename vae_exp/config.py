@@ -3,16 +3,13 @@
 Nothing is imported but Hydra, no folder is made, no data is read.
 """
 
-import difflib
 import inspect
-import os
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -23,19 +20,21 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_exp import signatures
+from vae_exp import hints, reading, signatures
 from vae_exp.data.settings import check_data_settings
-from vae_exp.errors import UserError
+from vae_exp.errors import Mistyped, UserError
 from vae_exp.folders import CONFIG
-from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
+from vae_exp.knobs import CONF as CONF
+from vae_exp.knobs import GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
+from vae_exp.knobs import PACKAGE as PACKAGE
+from vae_exp.reading import looked_at as looked_at
+from vae_exp.reading import training_knobs as training_knobs
+from vae_exp.reading import trains as trains
 
-PACKAGE = Path(__file__).resolve().parent
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
-TRAIN = "vae_exp.tasks.Train"
 RECORDS = str(CONFIG.parent)
 SHARED = "vae_exp.distributed.Processes"
 REFUSALS = (
@@ -46,23 +45,7 @@ REFUSALS = (
     AssertionError,
     AttributeError,
 )
-ASKED = {
-    "run": ("a finished run: run=latest or run=FOLDER", "latest, a run's folder or a checkpoint"),
-    "runs": ("finished runs: runs=[FOLDER,FOLDER]", "latest, a run's folder or a checkpoint"),
-    "sweep": ("a sweep: sweep=latest or sweep=FOLDER", "latest or a sweep's folder"),
-}  # the knob that names what a task looks at -> what it needs, what can be given
 ConfigStore.instance().store(name="knobs", node=Config)
-
-
-def choices(group: str) -> list[str]:
-    """The names that a group can take: its files in `conf/`."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-
-
-def all_groups() -> list[str]:
-    """The groups, those without a default (such as `experiment`) last."""
-    folders = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
-    return [*GROUPS, *(name for name in folders if name not in GROUPS)]
 
 
 def parse(words: Iterable[str]) -> list[Override]:
@@ -81,13 +64,25 @@ def parse(words: Iterable[str]) -> list[Override]:
         if not re.search(r"\w", key) or not (equals or key.startswith("~")):
             raise UserError(f"{word!r} is not key=value, such as seed=3")
         try:
-            overrides.append(parser.parse_override(word))
+            override = parser.parse_override(word)
         except (HydraException, RecursionError):
             try:
-                overrides.append(parser.parse_override(f"{key}={quoted(value)}"))
+                override = parser.parse_override(f"{key}={quoted(value)}")
             except HydraException:
                 raise UserError(f"{word!r} is not key=value, such as seed=3") from None
+        if _empties(override):  # Hydra would merge nothing into what is there
+            key = override.key_or_group
+            overrides += [parser.parse_override(part) for part in (f"~{key}", f"+{key}={{}}")]
+        else:
+            overrides.append(override)
     return overrides
+
+
+def _empties(override: Override) -> bool:
+    """Whether a word gives an empty part of the config, such as `task.analyses={}`."""
+    inside = "." in override.key_or_group and not override.is_hydra_override()
+    given = not override.is_delete() and not override.is_sweep_override()
+    return inside and given and not override.is_add() and override.value() == {}
 
 
 def quoted(value: str) -> str:
@@ -101,17 +96,14 @@ def composed(overrides: list[Override]) -> DictConfig:
 
     Raises UserError for a key or a choice that does not exist and for a knob's wrong type.
     """
-    for override in overrides:
-        _check_key(override)
-    try:
-        cfg = _compose([str(override.input_line) for override in overrides])
-    except REFUSALS as error:
-        raise UserError(_explain(error, overrides)) from error
+    with _explained(overrides):
+        cfg = _composed(overrides)
     if cfg.hydra.output_subdir != RECORDS:
         raise UserError(
             f"hydra.output_subdir must be {RECORDS}, by which a run is found, "
             f"got {cfg.hydra.output_subdir or 'null'}"
         )
+    HydraConfig.instance().set_config(cfg)
     return cfg
 
 
@@ -121,9 +113,27 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
     Checked are the knobs' ranges, the keys and types of every `_target_` node, and that the task
     reads every key that was given.
     """
+    with _explained(overrides):
+        _check(cfg, overrides)
+
+
+def _composed(overrides: Sequence[Override]) -> DictConfig:
+    for override in overrides:
+        _check_choice(override, anywhere=_searches_elsewhere(overrides))
+    for override in overrides:
+        _check_key(override)
+    try:
+        with initialized():
+            words = [str(override.input_line) for override in overrides]
+            return compose("config", words, return_hydra_config=True)
+    except REFUSALS as error:
+        raise _translated(error, overrides) from error
+
+
+def _check(cfg: DictConfig, overrides: Sequence[Override]) -> None:
     for key in cfg:
         if key not in KNOBS and key not in GROUPS and key not in {"schema", "hydra"}:
-            raise UserError(_unknown(str(key)))
+            raise hints.unknown(str(key))
     for name in KNOBS:
         check_knob(name, resolved(cfg, name))
     for group in GROUPS:
@@ -136,25 +146,31 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
     if cfg.data._target_.startswith("vae_exp.data."):
         settings = inspect.signature(check_data_settings).parameters
         check_data_settings(**{k: v for k, v in resolved(cfg, "data").items() if k in settings})
-    _check_reads(cfg, overrides)
+    reading.check(cfg, overrides, _composed_of)
 
 
-def training_knobs(cfg: DictConfig) -> set[str]:
-    """The knobs that tell what a training run does."""
-    return {"seed", "epochs", *_interpolated([cfg[name] for name in GROUPS if name != "task"])}
+@contextmanager
+def _explained(overrides: Sequence[Override]) -> Iterator[None]:
+    """Say of a key or a choice that does not exist what was probably meant."""
+    try:
+        yield
+    except Mistyped as error:
+        line = hints.explained(error, overrides, _composed_of, _refusal)
+        raise UserError(line) from error
 
 
-def trains(cfg: DictConfig) -> bool:
-    """Whether the task trains a model; every other task looks at a finished run."""
-    return bool(cfg.task.get("_target_") == TRAIN)
+def _composed_of(words: list[str]) -> DictConfig:
+    return _composed(parse(words))
 
 
-def looked_at(cfg: DictConfig) -> list[str]:
-    """The finished runs that the task looks at, as they were given."""
-    asked = _asks_for(cfg.task)
-    if asked == "runs":
-        return list(cfg.runs or [])
-    return [cfg[asked]] if asked and cfg[asked] else []
+def _refusal(words: list[str]) -> UserError | None:
+    """Why words would be refused; None if they would not."""
+    overrides = parse(words)
+    try:
+        _check(_composed(overrides), overrides)
+    except UserError as error:
+        return error
+    return None
 
 
 def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
@@ -195,6 +211,8 @@ def _refuse_shared(cfg: DictConfig) -> None:
 
 def resumed(cfg: DictConfig, overrides: list[Override]) -> str:
     """What `resume` names; its config is the whole config, so nothing else may be given."""
+    reading.refuse_repeated(overrides)
+    reading.refuse_hydras(overrides, "resume")
     for override in overrides:
         if override.key_or_group != "resume" and not override.is_hydra_override():
             raise UserError(
@@ -216,82 +234,43 @@ def initialized() -> Iterator[None]:
         yield
 
 
-def _compose(words: list[str]) -> DictConfig:
-    with initialized():
-        cfg = compose("config", words, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    return cfg
-
-
 def _check_key(override: Override) -> None:
     key = override.key_or_group
     root, *below = re.split(r"[./]", key)
     hydra_keys = [declared.name for declared in fields(HydraConf)]
     if root not in [*KNOBS, *all_groups(), "hydra"]:
-        raise UserError(_unknown(key))
+        raise hints.unknown(key)
+    if key == "hydra":
+        raise UserError("hydra is given key by key, such as hydra.verbose=true")
     if override.is_add() and root == "hydra" and below and below[0] not in hydra_keys:
-        raise UserError(_unknown(key, hydra_keys))
+        raise hints.unknown(key)
     if override.is_delete() and key in [*KNOBS, *GROUPS]:
         raise UserError(f"{key} cannot be taken away, only given a value: {key}=...")
     if override.is_sweep_override():
         raise UserError(f"{override.input_line} is several values for {key}: add -m to sweep")
-    if root in all_groups():
-        chooses = key == root and not override.is_delete()
-        wrong = chooses and not isinstance(override.value(), str | dict)
-        if wrong or (below and root not in GROUPS):
-            names = ", ".join(choices(root))
-            raise UserError(f"{root} must be one of {names}, got {override.input_line}")
 
 
-def _check_reads(cfg: DictConfig, overrides: list[Override]) -> None:
-    task = cfg.hydra.runtime.choices.task
-    training = trains(cfg)
-    asked = _asks_for(cfg.task)
-    looked = looked_at(cfg)
-    if asked and not looked:
-        raise UserError(f"task={task} needs {ASKED[asked][0]}")
-    nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
-    read = {"seed", *_interpolated(nodes)} | ({asked, "data.root"} if asked else set())
-    groups = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
-    for override in overrides:
-        key = override.key_or_group
-        if key in read or re.split(r"[./]", key)[0] in groups:
-            continue
-        if not training:
-            raise UserError(
-                f"{key} is not read by task={task}, which takes the run's own config; it reads "
-                + ", ".join(sorted(read | {f"{group}.*" for group in groups - {"hydra"}}))
-            )
-        if key in KNOBS:
-            readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
-            raise UserError(f"{key} is not read by task={task}, but by {readers or 'no task'}")
-    for spec in looked:
-        if asked and spec != "latest" and not os.path.exists(spec):
-            raise UserError(f"{asked} must be {ASKED[asked][1]}, got {spec!r}")
+def _check_choice(override: Override, anywhere: bool) -> None:
+    """Refuse a choice that a group has not; anywhere: where choices may lie outside of `conf/`."""
+    key, value = override.key_or_group, override.value()
+    root = re.split(r"[./]", key)[0]
+    if root not in all_groups() or override.is_sweep_override():
+        return
+    allowed = choices(root)
+    line = f"{root} must be one of {', '.join(allowed)}, got "
+    if override.is_add() and override.package is None and key == root:
+        raise UserError(f"{override.input_line} adds to {key}, which has a value: leave out the +")
+    if key == root and not override.is_delete():
+        if isinstance(value, str) and value not in allowed and not anywhere:
+            raise Mistyped(key, line + reprlib.repr(value), choices=allowed)
+        if not isinstance(value, str | dict) or not value:
+            raise UserError(line + str(override.input_line))
+    elif root not in GROUPS:
+        raise UserError(line + str(override.input_line))
 
 
-def _asks_for(task: DictConfig) -> str | None:
-    """The knob that names what a task looks at; None where it trains."""
-    if task.get("_target_") == TRAIN:
-        return None
-    read = _interpolated([task])
-    return next((name for name in ASKED if name in read), "run")
-
-
-def _tasks_that_read(knob: str) -> list[str]:
-    nodes = {name: OmegaConf.load(CONF / "task" / f"{name}.yaml") for name in choices("task")}
-    return [
-        name
-        for name, node in nodes.items()
-        if isinstance(node, DictConfig) and knob in {*_interpolated([node]), _asks_for(node)}
-    ]
-
-
-def _interpolated(nodes: Iterable[DictConfig]) -> set[str]:
-    """The knobs that some nodes read as `${knob}`."""
-    text = " ".join(OmegaConf.to_yaml(node, resolve=False) for node in nodes)
-    inside = " ".join(re.findall(r"\$\{[^{}]*\}", text))
-    return {name for name in KNOBS if re.search(rf"(?<![\w.]){name}(?![\w.])", inside)}
+def _searches_elsewhere(overrides: Iterable[Override]) -> bool:
+    return any(override.key_or_group == "hydra.searchpath" for override in overrides)
 
 
 def resolved(cfg: DictConfig, key: str) -> Any:
@@ -306,56 +285,28 @@ def resolved(cfg: DictConfig, key: str) -> Any:
         raise UserError(f"{at}: {_first_line(error)}") from error
 
 
-def _explain(error: Exception, overrides: list[Override]) -> str:
-    """One line for what Hydra refused, from the exception that lies under its own."""
+def _translated(error: Exception, overrides: Sequence[Override]) -> UserError:
+    """What Hydra refused in one line, from the exception that lies under its own."""
     if not isinstance(error, HydraException):
-        return " ".join(str(override.input_line) for override in overrides) + f": {error}"
-    if isinstance(error, MissingConfigException):
-        for override in overrides:
-            key, value, allowed = override.key_or_group, override.value(), None
-            if key in all_groups() and value not in (allowed := choices(key)):
-                hint = _nearest(str(value), allowed)
-                return f"{key} must be one of {', '.join(allowed)}, got {reprlib.repr(value)}{hint}"
+        line = " ".join(str(override.input_line) for override in overrides)
+        return UserError(f"{line}: {error}")
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException):
-        return str(error).partition("Config search path")[0]
+        text = str(error).partition("Config search path")[0]
+        if missing := re.match(r"Could not delete from config\. '([^']*)' does not exist", text):
+            return hints.unknown(missing[1])
+        if packaged := re.match(r"Could not override '([^'@]*)@[^']*'", text):
+            return Mistyped(packaged[1], packaged[0], there="; there is nothing to override")
+        return UserError(text)
     key = str(cause.full_key or "")
     given = [override for override in overrides if override.key_or_group.startswith(key)]
     if key in KNOBS:
         values = [o.value() if o.key_or_group == key else o.input_line for o in given]
-        return f"{key} must be {expected(key)}" + (
-            f", got {reprlib.repr(values[-1])}" if values else ""
-        )
+        got = f", got {reprlib.repr(values[-1])}" if values else ""
+        return UserError(f"{key} must be {expected(key)}{got}")
     if OmegaConf.is_config(cause.parent_node) and "not in" in str(cause):
-        return _unknown(key, cause.parent_node)
-    return f"{key or given[-1].input_line}: {_first_line(cause)}"
-
-
-def _unknown(key: str, parent: Iterable[Any] = ()) -> str:
-    """The line for a key that does not exist: the nearest that does, or all that do."""
-    prefix, dot, leaf = key.rpartition(".")
-    siblings = [str(name) for name in parent if not str(name).startswith("_")]
-    if not prefix or not siblings:
-        known = [*KNOBS, *all_groups()]
-        base = OmegaConf.to_container(_compose([]), resolve=False)
-        nested = [name for name in _dotted(base) if name.rpartition(".")[2] == leaf and name != key]
-        hint = f"; did you mean {nested[0]}?" if nested else _nearest(key, known)
-        return f"unknown key {key!r}{hint or ': known are ' + ', '.join(known)}"
-    hint = _nearest(leaf, siblings, prefix + dot)
-    return f"unknown key {key!r}{hint or f': {prefix} holds ' + ', '.join(siblings)}"
-
-
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all that a config holds, but for Hydra's own part."""
-    for key, below in node.items() if isinstance(node, dict) else ():
-        if not str(key).startswith("_") and key != "hydra":
-            yield f"{prefix}{key}"
-            yield from _dotted(below, f"{prefix}{key}.")
-
-
-def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+        return hints.unknown(key)
+    return UserError(f"{key or given[-1].input_line}: {_first_line(cause)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """What a person did that cannot work, told in one line."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake in the input: one line with what was got, what was expected and what to do."""
@@ -16,3 +18,17 @@ class Torn(Damaged):
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or the name of its class."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+class Mistyped(UserError):
+    """A key that does not exist, or a value that is none of some `choices`.
+
+    line: what is wrong; there: what there is instead, for those to whom nothing can be suggested.
+    """
+
+    def __init__(self, key: str, line: str, there: str = "", choices: Sequence[str] = ()):
+        super().__init__(line + there)
+        self.key = key
+        self.line = line
+        self.there = there
+        self.choices = choices

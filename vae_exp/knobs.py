@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -18,6 +19,8 @@ from vae_exp.ranges import Range
 from vae_exp.schema import SCHEMA
 
 NAME = r"[\w .,()+=-]{1,60}"  # nothing that Markdown, matplotlib or rich would take for markup
+PACKAGE = Path(__file__).resolve().parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
 def knob(
@@ -72,6 +75,17 @@ KNOBS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if "help" in f
 GROUPS = [f.name for f in fields(Config) if f.name not in KNOBS and f.name != "schema"]
 _TYPES = typing.get_type_hints(Config)
 _NAMES: dict[Any, str] = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group can take: its files in `conf/`."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def all_groups() -> list[str]:
+    """The groups, those without a default (such as `experiment`) last."""
+    folders = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+    return [*GROUPS, *(name for name in folders if name not in GROUPS)]
 
 
 def limits(name: str) -> str:

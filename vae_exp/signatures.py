@@ -4,12 +4,11 @@ A wrong key or type is then refused in a fraction of a second, where importing t
 """
 
 import ast
-import difflib
 import reprlib
 from dataclasses import dataclass
 from typing import Any
 
-from vae_exp.errors import UserError
+from vae_exp.errors import Mistyped, UserError
 from vae_exp.ranges import Range
 from vae_exp.source import find
 
@@ -70,10 +69,10 @@ def _bind(node: dict[Any, Any], path: str, package: str) -> None:
         if key not in known:
             if signature.open:
                 continue
-            close = difflib.get_close_matches(str(key), known, n=1)
             names = ", ".join(known) or "nothing"
-            hint = f"did you mean {path}.{close[0]}?" if close else f"{target} takes {names}"
-            raise UserError(f"unknown key '{path}.{key}'; {hint}")
+            raise Mistyped(
+                f"{path}.{key}", f"unknown key '{path}.{key}'", f"; {target} takes {names}"
+            )
         annotation = known[key].annotation
         if annotation is not None:
             _check_value(annotation, value, known[key].module, f"{path}.{key}")
@@ -93,7 +92,8 @@ def _check_value(annotation: ast.expr, value: Any, module: str, path: str) -> No
                 _check_value(inner, item, module, f"{path}.{key}")
         case _ if not _accepts(annotation, value, module):
             got = reprlib.repr(value)
-            raise UserError(f"{path} must be {_words(annotation, module)}, got {got}")
+            listed = f": write [{got}]" if _accepts(annotation, [value], module) else ""
+            raise UserError(f"{path} must be {_words(annotation, module)}, got {got}{listed}")
 
 
 def _words(annotation: ast.expr, module: str) -> str:
@@ -114,8 +114,10 @@ def _words(annotation: ast.expr, module: str) -> str:
             return "one of " + ast.unparse(inner).strip("()").replace("'", "")
         case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[inner, limits])):
             return f"{_words(inner, module)} {_range(limits)}"
-        case ast.Subscript(value=ast.Name(id=outer), slice=ast.Name() as inner):
-            return f"{outer} of {_words(inner, module)}".lower()
+        case ast.Subscript(value=ast.Name(id=outer), slice=ast.Name() as inner) if (
+            outer in SEQUENCES
+        ):
+            return f"a list, each {_words(inner, module)}"
     return ast.unparse(annotation)
 
 

@@ -82,12 +82,9 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     metrics = runs.read_metrics(run.folder)
     origin = origin_of(metrics, folders.find(cfg.run))
     seed = origin.seed if OmegaConf.is_missing(cfg, "seed") else cfg.seed
-    root = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
-    given = not str(root).startswith("${")  # on the command line
-    if given:
-        run.config.data.root = root
-    known = about(metrics) if not given and not getattr(analysis, "needs_images", True) else None
-    images = known or splits_of(run)
+    root = given_root(cfg)
+    known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
+    images = known or splits_of(run, root)
     reason = analysis.unsuited(run.model, images)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
@@ -97,9 +94,22 @@ def look(analysis: Analysis, cfg: DictConfig) -> None:
     show(found.findings, run.folder, style, console)
 
 
-def splits_of(run: runs.Run) -> Splits:
-    """The very images that a run was made with; raises UserError where they are not at hand."""
+def given_root(cfg: DictConfig) -> str | None:
+    """The folder of images that the command line names; None if it names none."""
+    raw = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
+    return None if str(raw).startswith("${oc.env:VAE_EXP_DATA") else str(cfg.data.root)
+
+
+def splits_of(run: runs.Run, root: str | None = None) -> Splits:
+    """The very images that a run was made with, from its own data.root or from another folder.
+
+    Raises UserError where they are not at hand.
+    """
     made_with = runs.read_metrics(run.folder).get("data")
+    if root is not None:
+        if made_with is not None and made_with["name"] == "digits":
+            raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
+        run.config.data.root = root
     if made_with is not None:
         run.config.data.source = made_with["name"]
     data: DigitsDataModule = build(run.config.data)

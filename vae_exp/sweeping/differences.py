@@ -11,11 +11,14 @@ from vae_exp.sweeping.replicates import Column, Difference, interval
 IMAGES = "sha256 of the test images"
 
 
-def differences(column: Column, seed: int = 0) -> dict[tuple[str, ...], Difference]:
+def differences(
+    column: Column, seed: int = 0, root: str | None = None
+) -> dict[tuple[str, ...], Difference]:
     """Every setting's difference from the best by validation, by its overrides.
 
-    The runs of a seed see the same images and the same noise, drawn from ``seed``. Raises
-    UserError where a run or its images are not at hand.
+    The runs of a seed see the same images and the same noise, drawn from ``seed``. ``root``: the
+    folder of the images, if not the runs' own. Raises UserError where a run or its images are not
+    at hand.
     """
     best = column.best
     others = [setting for setting in column.settings if setting is not best]
@@ -24,7 +27,7 @@ def differences(column: Column, seed: int = 0) -> dict[tuple[str, ...], Differen
         having = [setting for setting in others if replicate in setting.runs]
         if having:
             first, *rest = contend(
-                [str(setting.runs[replicate].folder) for setting in (best, *having)], seed
+                [str(setting.runs[replicate].folder) for setting in (best, *having)], seed, root
             )
             for setting, run in zip(having, rest, strict=True):
                 pairs.setdefault(setting.overrides, []).append((run, first))

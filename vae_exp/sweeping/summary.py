@@ -34,16 +34,24 @@ class Summarise:
         """Raises UserError where there is no such sweep."""
         folder = sweeps.find(self.sweep)
         plan = sweeps.read_plan(folder)
-        summarise(folder, resume=("-m", f"resume={folders.shown(folder)}", *plan.hydra))
+        from vae_exp.tasks import given_root
+
+        resume = ("-m", f"resume={folders.shown(folder)}", *plan.hydra)
+        summarise(folder, resume=resume, seed=cfg.seed, root=given_root(cfg))
 
 
 def summarise(
-    folder: Path, *, thorough: bool = True, resume: Sequence[str] = (), seed: int = 0
+    folder: Path,
+    *,
+    thorough: bool = True,
+    resume: Sequence[str] = (),
+    seed: int = 0,
+    root: str | None = None,
 ) -> None:
     """Write a sweep's summary and print its table, whatever became of its jobs.
 
     ``thorough``: whether to take differences, for which every run is loaded; ``resume``: the words
-    that go on with the sweep.
+    that go on with the sweep; ``seed``, ``root``: of the noise and the images of differences.
     """
     jobs = sweeps.jobs(folder)
     write_atomically(folder, CSV, sweeps.as_csv(jobs).encode())
@@ -51,7 +59,7 @@ def summarise(
     taken: list[Differences] = []
     notes: list[str] = []
     for column in found:
-        gains, note = _taken(column, seed) if thorough else ({}, "")
+        gains, note = _taken(column, seed, root) if thorough else ({}, "")
         taken.append(gains)
         if note:
             notes.append(note)
@@ -81,11 +89,11 @@ def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
             write_atomically(folder, PICTURE, png(picture))
 
 
-def _taken(column: Column, seed: int) -> tuple[Differences, str]:
+def _taken(column: Column, seed: int, root: str | None) -> tuple[Differences, str]:
     from vae_exp.sweeping.differences import differences
 
     try:
-        return differences(column, seed), ""
+        return differences(column, seed, root), ""
     except UserError as error:
         return {}, f"differences were not taken: {error}"
 

@@ -1,0 +1,149 @@
+"""What was probably meant by a key or a choice that does not exist: only what would be accepted."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from vae_exp import signatures
+from vae_exp.errors import Mistyped, UserError
+from vae_exp.knobs import KNOBS, all_groups
+from vae_exp.reading import Composer, Incomplete, leaves
+
+SIMILAR = 0.6  # the least difflib ratio of a hint
+Refusal = Callable[[list[str]], UserError | None]
+
+
+def unknown(key: str) -> Mistyped:
+    """A key that does not exist."""
+    return Mistyped(key, f"unknown key {key!r}")
+
+
+def explained(
+    error: Mistyped, overrides: Sequence[Override], compose: Composer, refusal: Refusal
+) -> str:
+    """The line for a mistyped word: with what would be accepted in its place, else what there is.
+
+    compose: words to a config, or UserError; refusal: why words would be refused, None if not.
+    """
+    words = [each for each in overrides if _is_about(error.key, each)]
+    if not words:  # it stands in a file
+        return str(error)
+    word = max(words, key=lambda each: len(each.key_or_group))
+    sound = _sound([str(each.input_line) for each in overrides if each is not word], compose)
+    plain = OmegaConf.to_container(compose(sound), resolve=False)
+    meant = _meant(error, word, plain)
+    before = refusal(sound) if meant else None
+    for name, instead in meant.items():
+        after = refusal([*sound, instead])
+        if after is None or isinstance(after, Incomplete) or str(after) == str(before):
+            return f"{error.line}; did you mean {name}?"
+    there = (
+        ""
+        if error.choices
+        else error.there or _there(max(error.key, word.key_or_group, key=len), plain)
+    )
+    return error.line + there
+
+
+def _meant(error: Mistyped, word: Override, plain: Any) -> dict[str, str]:
+    """What may have been meant, as it is told -> the whole word; the likeliest first."""
+    if error.choices:
+        close = difflib.get_close_matches(str(word.value()), error.choices, n=3, cutoff=SIMILAR)
+        return {choice: f"{error.key}={choice}" for choice in close}
+    if word.package is not None:  # such as task@task.analyses.trust=trust
+        return {f"+{word.input_line}": f"+{word.input_line}"}
+    if error.key.startswith(f"{word.key_or_group}."):  # within the value of the word
+        return {}
+    names = _nearest(word.key_or_group, plain)
+    if word.is_delete():
+        return {f"~{name}": f"~{name}" for name in names}
+    value = str(word.input_line).partition("=")[2]
+    listed = [] if isinstance(word.value(), list) else [f"{name}=[{value}]" for name in names]
+    return {name: f"{name}={value}" for name in names} | {each: each for each in listed}
+
+
+def _is_about(key: str, word: Override) -> bool:
+    """Whether a word gives a key, something below it, or a value that holds it."""
+    given = word.key_or_group.replace("/", ".")
+    return f"{given}.".startswith(f"{key}.") or f"{key}.".startswith(f"{given}.")
+
+
+def _sound(words: list[str], compose: Composer) -> list[str]:
+    """The words that compose, without those that have mistakes of their own."""
+
+    def composes(words: list[str]) -> bool:
+        try:
+            compose(words)
+        except UserError:
+            return False
+        return True
+
+    if composes(words):
+        return words
+    sound: list[str] = []
+    for word in words:
+        if composes([*sound, word]):
+            sound.append(word)
+    return sound
+
+
+def _nearest(key: str, plain: Any) -> list[str]:
+    """Keys of a config that resemble a key, the most similar first; a few."""
+    *parents, leaf = re.split(r"[./]", key)
+    ranked: dict[str, tuple[float, int, bool, int]] = {}
+    values = dict(_known(plain, hydras=key.startswith("hydra")))
+    for name, value in values.items():
+        *above, last = name.lstrip("+").split(".")
+        ratio = max(
+            difflib.SequenceMatcher(None, leaf, last).ratio(),
+            difflib.SequenceMatcher(None, key, name.lstrip("+")).ratio() if not parents else 0,
+        )
+        common = sum(1 for mine, its in zip(parents, above, strict=False) if mine == its)
+        if ratio >= SIMILAR and (common == len(parents) or ratio >= 0.8):
+            name = _source(name, value, values)
+            rank = (ratio, common, not name.startswith("+"), -len(above))
+            ranked[name] = max(rank, ranked.get(name, rank))
+    return sorted(ranked, key=lambda name: ranked[name], reverse=True)[:4]
+
+
+def _source(name: str, value: Any, values: dict[str, Any]) -> str:
+    """The key that another one takes its value from, by `${key}`; else the key itself."""
+    match = re.fullmatch(r"\$\{([\w.]+)\}", str(value))
+    if match is None or match[1] not in values:
+        return name
+    return _source(match[1], values[match[1]], values)
+
+
+def _known(plain: Any, hydras: bool) -> Iterator[tuple[str, Any]]:
+    """The keys that can be given, with their values; `+key` if a part takes a key it has not."""
+    if hydras:
+        yield from leaves({"hydra": plain["hydra"]})
+        return
+    for key, value in leaves({key: plain.get(key) for key in [*KNOBS, *all_groups()]}):
+        if re.search(r"(^|\.)_", key):
+            continue
+        yield key, value
+        target = value.get("_target_") if isinstance(value, dict) else None
+        signature = signatures.read(str(target)) if target else None
+        for name in signature.parameters if signature else ():
+            if name not in value:
+                yield f"+{key}.{name}", None
+
+
+def _there(key: str, plain: Any) -> str:
+    """What there is where a key was looked for."""
+    *parents, _ = re.split(r"[./]", key)
+    place: list[str] = []
+    for parent in parents:
+        if not isinstance(plain, dict) or not isinstance(plain.get(parent), dict):
+            break
+        plain = plain[parent]
+        place.append(parent)
+    if not place:
+        return ": known are " + ", ".join([*KNOBS, *all_groups()])
+    names = [str(name) for name in plain if not str(name).startswith("_")]
+    return f": {'.'.join(place)} holds {', '.join(names) or 'nothing'}"

@@ -1,0 +1,251 @@
+"""Which words of a command are read; every other one is refused, by its key and with the reason."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from vae_exp.errors import UserError
+from vae_exp.knobs import CONF, GROUPS, KNOBS, all_groups, choices
+
+TRAIN = "vae_exp.tasks.Train"
+ASKED = {
+    "run": ("a finished run: run=latest or run=FOLDER", "latest, a run's folder or a checkpoint"),
+    "runs": ("finished runs: runs=[FOLDER,FOLDER]", "latest, a run's folder or a checkpoint"),
+    "sweep": ("a sweep: sweep=latest or sweep=FOLDER", "latest or a sweep's folder"),
+}  # the knob that names what a task looks at -> what it needs, what can be given
+SETTABLE = {
+    "run": "callbacks env hydra_logging job job_logging mode output_subdir run searchpath verbose",
+    "look": "mode searchpath",
+    "resume": "job_logging mode searchpath verbose",
+}  # what a command is -> the parts of Hydra's own config that it reads
+REASONS = {
+    "run": "a single run does not read it",
+    "look": "a task on finished runs makes no folder and does not read it",
+    "resume": "resume goes on in the run's own folder and does not read it",
+}
+SWEEPS = {"launcher", "sweep", "sweeper"}  # parts that sweeps read
+OF_JOB = {"chdir", "config", "env_copy", "env_set", "name"}  # the rest of hydra.job Hydra fills in
+Composer = Callable[[list[str]], DictConfig]
+
+
+class Incomplete(UserError):
+    """A command that is right as far as it goes, but lacks what the task looks at."""
+
+
+def trains(cfg: DictConfig) -> bool:
+    """Whether the task trains a model; every other task looks at a finished run."""
+    return bool(cfg.task.get("_target_") == TRAIN)
+
+
+def training_knobs(cfg: DictConfig) -> set[str]:
+    """The knobs that tell what a training run does."""
+    return {"seed", "epochs", *interpolated([cfg[name] for name in GROUPS if name != "task"])}
+
+
+def asks_for(task: DictConfig) -> str | None:
+    """The knob that names what a task looks at; None if it trains."""
+    if task.get("_target_") == TRAIN:
+        return None
+    return next((name for name in ("runs", "sweep") if name in task), "run")
+
+
+def looked_at(cfg: DictConfig) -> list[str]:
+    """The finished runs, or the sweep, that the task looks at, as they were given."""
+    asked = asks_for(cfg.task)
+    if asked is None:
+        return []
+    given = cfg.task[asked] if asked in cfg.task else cfg[asked]
+    return list(given or []) if asked == "runs" else [given] if given else []
+
+
+def interpolated(nodes: Iterable[Any]) -> set[str]:
+    """The knobs that some nodes read as `${knob}`."""
+    text = " ".join(OmegaConf.to_yaml(node, resolve=False) for node in nodes)
+    return _named_in(text)
+
+
+def _named_in(text: str) -> set[str]:
+    inside = " ".join(re.findall(r"\$\{[^{}]*\}", text))
+    return {name for name in KNOBS if re.search(rf"(?<![\w.]){name}(?![\w.])", inside)}
+
+
+def is_choice(override: Override) -> bool:
+    """Whether a word takes one of a group's files, such as `data=debug`."""
+    return override.key_or_group in all_groups() and isinstance(override.value(), str)
+
+
+def refuse_repeated(overrides: Sequence[Override]) -> None:
+    """Refuse a key that is given twice; raises UserError."""
+    seen: dict[tuple[str, str | None, bool], Override] = {}
+    for override in overrides:
+        # ~key +key={...} is Hydra's way to put something new in the place of what was there.
+        key = (override.key_or_group, override.package, override.is_delete())
+        if key in seen:
+            raise UserError(
+                f"{key[0]} is given twice, as {seen[key].input_line} and as "
+                f"{override.input_line}: give it once"
+            )
+        seen[key] = override
+
+
+def refuse_hydras(overrides: Iterable[Override], command: str) -> None:
+    """Refuse a word for Hydra itself that a command (a key of SETTABLE) does not read."""
+    for override in overrides:
+        if not override.is_hydra_override():
+            continue
+        _, part, *below = re.split(r"[./]", override.key_or_group)
+        filled_in = part == "job" and below and below[0] not in OF_JOB
+        if part not in SETTABLE[command].split() or filled_in:
+            add = ": add -m to sweep" if command == "run" and part in SWEEPS else ""
+            raise UserError(f"{override.key_or_group} cannot be given: {REASONS[command]}{add}")
+
+
+def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> None:
+    """Refuse a word that the command would not read; raises UserError naming its key.
+
+    compose: words to a config, by which the reason is found.
+    """
+    refuse_repeated(overrides)
+    _refuse_undone(cfg, overrides)
+    task = cfg.hydra.runtime.choices.task
+    training = trains(cfg)
+    asked = asks_for(cfg.task)
+    looked = looked_at(cfg)
+    if asked and not looked:
+        raise Incomplete(f"task={task} needs {ASKED[asked][0]}")
+    nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
+    read = {"seed", *interpolated(nodes)}
+    if asked:
+        read |= {"data.root"} | ({"run"} if asked == "run" else set())
+    groups = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
+    for override in overrides:
+        key = override.key_or_group
+        if key in read or re.split(r"[./]", key)[0] in groups:
+            continue
+        if key in KNOBS:
+            _refuse_replaced(key, overrides, nodes, compose)
+        if not training:
+            raise UserError(
+                f"{key} is not read by task={task}, which takes the run's own config; it reads "
+                + ", ".join(sorted(read | {f"{group}.*" for group in groups - {"hydra"}}))
+            )
+        if key in KNOBS:
+            readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
+            raise UserError(
+                f"{key} is not read by task={task}" + (f", but by {readers}" if readers else "")
+            )
+    if training:
+        _refuse_idle(cfg, overrides)
+    for spec in looked:
+        if asked and spec != "latest" and not os.path.exists(spec):
+            raise UserError(f"{asked} must be {ASKED[asked][1]}, got {spec!r}")
+
+
+def _refuse_replaced(
+    knob: str, overrides: Sequence[Override], nodes: Sequence[DictConfig], compose: Composer
+) -> None:
+    """Refuse a knob of which other words took every place where it would be read."""
+    groups = [node._key() for node in nodes]
+    base = compose([str(override.input_line) for override in overrides if is_choice(override)])
+    places = [
+        key
+        for key, value in leaves(OmegaConf.to_container(base, resolve=False))
+        if knob in _named_in(str(value)) and key.partition(".")[0] in groups
+    ]
+    blamed = {
+        override.key_or_group: str(override.input_line)
+        for override in overrides
+        if not is_choice(override)
+        and any(_is_within(place, override.key_or_group) for place in places)
+    }
+    if blamed:
+        verb = "takes its place" if len(blamed) == 1 else "take its place"
+        raise UserError(f"{knob} is not read, because {' and '.join(blamed.values())} {verb}")
+
+
+def _refuse_undone(cfg: DictConfig, overrides: Sequence[Override]) -> None:
+    """Refuse a word of which another one, or what was there before, leaves nothing."""
+    own = [each for each in overrides if not each.is_hydra_override() and not is_choice(each)]
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    for override in own:
+        key = override.key_or_group
+        others = [each for each in own if each is not override]
+        same = [each for each in others if each.key_or_group == key]
+        related = [
+            each
+            for each in others
+            if _is_within(each.key_or_group, key) or _is_within(key, each.key_or_group)
+        ]
+        if override.is_delete():
+            undone = bool(related and not same and _found(plain, key))
+        elif override.value() == {}:
+            undone = not related and _found(plain, key) != [{}]
+        else:  # by itself a value may have been converted to the type of its place
+            compared = related or isinstance(override.value(), dict)
+            undone = compared and not any(
+                _covers(found, override.value()) for found in _found(plain, key)
+            )
+        if undone and related:
+            words = " and ".join(str(each.input_line) for each in (override, related[0]))
+            raise UserError(f"{key}: {words} cannot be given together")
+        if undone:
+            raise UserError(
+                f"{override.input_line} leaves in {key} what it holds: empty a part by its own "
+                "key, as in task.analyses={}"
+            )
+
+
+def _found(plain: Any, key: str) -> list[Any]:
+    """What lies at a dotted key, in a list that is empty if there is nothing."""
+    for part in key.split("."):
+        if not isinstance(plain, dict) or part not in plain:
+            return []
+        plain = plain[part]
+    return [plain]
+
+
+def _covers(found: Any, given: Any) -> bool:
+    if isinstance(given, dict) and given and isinstance(found, dict):
+        return all(key in found and _covers(found[key], item) for key, item in given.items())
+    return bool(found == given or str(found) == str(given))
+
+
+def _refuse_idle(cfg: DictConfig, overrides: Sequence[Override]) -> None:
+    """Refuse settings of a training run that another setting leaves without effect."""
+    data, task = cfg.data, cfg.task
+    if data.get("source") == "digits":
+        if data.get("protocol") == "standard":
+            raise UserError(
+                "data.protocol=standard needs MNIST's test file, which the bundled digits do not "
+                "have: give data.source=mnist, or data.protocol=assignment"
+            )
+        if any(override.key_or_group == "data.root" for override in overrides):
+            raise UserError("data.root is not read with data.source=digits, which are bundled")
+    if task.get("figures_every") and not task.analyses:
+        raise UserError(
+            "task.figures_every is not read by a task without analyses: task=train has some"
+        )
+
+
+def _is_within(key: str, other: str) -> bool:
+    return key == other or key.startswith(other + ".")
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names and values of all that lies in plain containers, parts before their own."""
+    for key, below in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}", below
+        yield from leaves(below, f"{prefix}{key}.")
+
+
+def _tasks_that_read(knob: str) -> list[str]:
+    nodes = {name: OmegaConf.load(CONF / "task" / f"{name}.yaml") for name in choices("task")}
+    return [
+        name
+        for name, node in nodes.items()
+        if isinstance(node, DictConfig) and knob in {*interpolated([node]), asks_for(node)}
+    ]
