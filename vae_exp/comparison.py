@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import folders, runs
+from vae_exp import folders, plain, runs
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.evaluation import Estimate, elbo_terms, estimate
@@ -59,15 +58,16 @@ class Compare:
         self.runs = runs
         self.output = output
 
-    def __call__(self, cfg: DictConfig) -> None:
+    def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError where protocols differ, or where a run or its images are not there."""
-        contenders = contend(self.runs, cfg.seed)
+        seed = config["seed"]
+        contenders = contend(self.runs, seed)
         console = Console()
-        console.print(table_of(contenders, cfg.seed))
+        console.print(table_of(contenders, seed))
         for number, run in enumerate(contenders, 1):
             console.print(f"{number}  {run.path}  {run.settings}", soft_wrap=True, highlight=False)
         if self.output is not None:
-            text = json.dumps(numbers_of(contenders, cfg.seed), indent=2, ensure_ascii=False)
+            text = json.dumps(numbers_of(contenders, seed), indent=2, ensure_ascii=False)
             write_atomically(Path(self.output), (text + "\n").encode())
 
 
@@ -143,7 +143,7 @@ def settings_of(folder: Path) -> str:
     path = folder / folders.CONFIG.with_name("overrides.yaml")
     if not path.is_file():
         return ""
-    return " ".join(map(str, OmegaConf.load(path))) or "defaults"
+    return " ".join(map(str, plain.read(path, list))) or "defaults"
 
 
 def table_of(contenders: Sequence[Contender], seed: int) -> Table:

@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -22,7 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -31,9 +30,9 @@ from vae_exp import signatures
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
+from vae_exp.parts import CONF as CONF
+from vae_exp.parts import PACKAGE as PACKAGE
 
-PACKAGE = Path(__file__).resolve().parent
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TRAIN = "vae_exp.tasks.Train"
 SHARED = "vae_exp.distributed.Processes"
 REFUSALS = (
@@ -88,6 +87,29 @@ def parse(words: Iterable[str]) -> list[Override]:
     return overrides
 
 
+def parse_file(words: Iterable[str], path: object) -> list[Override]:
+    """A job's words that lie in a file, which may be anybody's: only what a job may set.
+
+    Raises UserError, naming the ``path``, for words for Hydra itself in any spelling, for what
+    Hydra would resolve, and for a choice that is no name: a path would lead out of `conf/`.
+    """
+    known = {*KNOBS, *all_groups()}
+    overrides = parse(words)
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        given = value.list if isinstance(value, ChoiceSweep) else [value]
+        names = [str(getattr(each, "text", each)) for each in given if not isinstance(each, dict)]
+        places = (key, override.package or key)
+        if (
+            not all(re.fullmatch(r"\w+(\.[\w-]+)*", place) for place in places)
+            or not {place.partition(".")[0] for place in places} <= known
+            or "${" in str(override.input_line).replace("\\", "")
+            or (key in all_groups() and not all(re.fullmatch(r"[\w-]+", name) for name in names))
+        ):
+            raise UserError(f"{path} holds {override.input_line!r}, which no job may set")
+    return overrides
+
+
 def quoted(value: str) -> str:
     """A value as text in Hydra's grammar, whatever it holds."""
     text = re.sub(r"(\\*)'", r"\1\1\\'", value)
@@ -129,11 +151,6 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
         settings = inspect.signature(check_data_settings).parameters
         check_data_settings(**{k: v for k, v in resolved(cfg, "data").items() if k in settings})
     _check_reads(cfg, overrides)
-
-
-def training_knobs(cfg: DictConfig) -> set[str]:
-    """The knobs that tell what a training run does."""
-    return {"seed", "epochs", *_interpolated([cfg[name] for name in GROUPS if name != "task"])}
 
 
 def trains(cfg: DictConfig) -> bool:

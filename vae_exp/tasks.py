@@ -2,24 +2,26 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from vae_exp import board, checkpointing, evaluation, folders, runs
+from vae_exp import config as configs
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.data.settings import check_source
 from vae_exp.distributed import Lost
 from vae_exp.errors import UserError
 from vae_exp.figures import png
@@ -30,59 +32,76 @@ from vae_exp.networks import check_positive
 from vae_exp.objectives import Compiled
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
-from vae_exp.training import Hardware, VAEModule
+from vae_exp.training import Hardware, Objective, OptimizerFactory, VAEModule
 from vae_exp.watch import Diverged
 
 
 def execute(cfg: DictConfig) -> float | None:
     """Run the config's task; training returns its val/elbo, for searches over settings."""
-    task = build(cfg.task)
+    config = plain_config(cfg)
+    task = build(config["task"], "task", Callable)
     if isinstance(task, Train):
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.refuse_if_used(folder)
-        return task(cfg, folder)
+        return task(config, folder)
     try:
         if isinstance(task, Analysis):
-            look(task, cfg)
+            look(task, config)
         else:
-            task(cfg)
+            task(config)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
     return None
 
 
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain containers: whatever it refers to is looked up now, and once."""
+    keys = [str(key) for key in cfg if key != "hydra"]
+    return {key: configs.resolved(cfg, key) for key in keys}
+
+
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
-    config = runs.read_config(folder, GROUPS)
-    task = build(config.task)
+    config = runs.read_config(folder, [*GROUPS, "seed"])
+    task = build(config["task"], "task", Callable)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
     print(f"resuming {folder}", flush=True)
     return task(config, folder.resolve())
 
 
-def look(analysis: Analysis, cfg: DictConfig) -> None:
+def look(analysis: Analysis, config: dict[str, Any]) -> None:
     """Put one analysis to a finished run and keep what it finds in the run's folder."""
     console = Console()
-    run = runs.load(cfg.run)
+    run = runs.load(config["run"])
     reason = analysis.unsuited(run.model)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
-    root = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
-    if not str(root).startswith("${"):  # given on the command line
-        run.config.data.root = root
-    splits = splits_of(run)
-    findings = analysis(run.model, splits, cfg.seed)
-    keep(findings, analysis.name, cfg.seed, run.folder)
+    splits = splits_of(run, config["data"].get("root"))
+    findings = analysis(run.model, splits, config["seed"])
+    keep(findings, analysis.name, config["seed"], run.folder)
     show(findings, run.folder, console)
 
 
-def splits_of(run: runs.Run) -> Splits:
-    """The very images that a run was made with; raises UserError where they are not at hand."""
+def splits_of(run: runs.Run, root: str | None = None) -> Splits:
+    """The very images that a run was made with, below ``root`` if it is given.
+
+    Raises UserError where they are not at hand.
+    """
+    path = run.folder / folders.CONFIG
+    node = run.config.get("data")
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: data is missing")
+    node = node if root is None else {**node, "root": root}
     made_with = runs.read_metrics(run.folder).get("data")
     if made_with is not None:
-        run.config.data.source = made_with["name"]
-    data: DigitsDataModule = build(run.config.data)
+        name = made_with["name"]
+        check_source(f"{run.folder / folders.METRICS}: data.name", name)
+        node = {**node, "source": name}
+    try:
+        data: DigitsDataModule = build(node, "data", DigitsDataModule)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     data.setup()
     if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
         raise UserError(
@@ -112,7 +131,7 @@ class Train:
         self.figures_every = figures_every
         self.checkpoint_seconds = checkpoint_seconds
 
-    def __call__(self, cfg: DictConfig, folder: Path) -> float:
+    def __call__(self, config: dict[str, Any], folder: Path) -> float:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
@@ -120,7 +139,7 @@ class Train:
         """
         with folders.hold(folder), Interrupts() as interrupts:
             try:
-                return self._run(cfg, folder, interrupts)
+                return self._run(config, folder, interrupts)
             except Interrupted as stop:
                 raise Interrupted(stop.signum, folder) from None
             except (Diverged, Lost) as error:
@@ -131,28 +150,30 @@ class Train:
                     f"from which resume={folder} goes on"
                 ) from error
 
-    def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
+    def _run(self, config: dict[str, Any], folder: Path, interrupts: Interrupts) -> float:
         console = Console()
-        hardware: Hardware = build(cfg.trainer)
+        hardware: Hardware = build(config["trainer"], "trainer", Hardware)
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
-        data = images(cfg, start)
+        data = images(config, start)
         hardware.check(data)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
+        elif not folders.is_helper():
+            runs.write_config(folder, config)
         checkpoints = Checkpoints(
             folder, logger, interrupts, describe_images(data.splits), self.checkpoint_seconds
         )
         with hardware.together(folder):
-            module = self._fit(cfg, hardware, data, logger, checkpoints, start)
+            module = self._fit(config, hardware, data, logger, checkpoints, start)
         if folders.is_helper():
             return checkpoints.best
 
         metrics = {
             "run": {
-                "seed": cfg.seed,
+                "seed": config["seed"],
                 "epochs": self.epochs,
                 **runs.provenance(),
             },
@@ -160,9 +181,9 @@ class Train:
             "model": describe_model(module.model),
             "validation": {
                 "best_elbo": checkpoints.best,
-                **test_numbers(module.model, data.splits.validation, cfg.seed),
+                **test_numbers(module.model, data.splits.validation, config["seed"]),
             },
-            "test": test_numbers(module.model, data.splits.test, cfg.seed),
+            "test": test_numbers(module.model, data.splits.test, config["seed"]),
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
@@ -171,8 +192,8 @@ class Train:
         for analysis in self.analyses.values():
             if analysis.unsuited(module.model) is None:
                 with console.status(analysis.name):
-                    findings = analysis(module.model, data.splits, cfg.seed)
-                keep(findings, analysis.name, cfg.seed, folder)
+                    findings = analysis(module.model, data.splits, config["seed"])
+                keep(findings, analysis.name, config["seed"], folder)
                 board.add_figures(logger.experiment, findings.figures, self.epochs)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
@@ -182,7 +203,7 @@ class Train:
 
     def _fit(
         self,
-        cfg: DictConfig,
+        config: dict[str, Any],
         hardware: Hardware,
         data: DigitsDataModule,
         logger: QuietTensorBoard,
@@ -192,33 +213,35 @@ class Train:
         """Train a model from the config's seed, or on from a checkpoint."""
         hush_lightning()
         with torch.random.fork_rng():
-            torch.manual_seed(stream_seed(cfg.seed, "weights"))
-            model: VAE = build(cfg.model)
+            torch.manual_seed(stream_seed(config["seed"], "weights"))
+            model: VAE = build(config["model"], "model", VAE)
         if start:
             runs.load_weights(model, start.path)
-        objective = build(cfg.objective)
+        objective = build(config["objective"], "objective", Objective)
+        optimizer = build(config["optimizer"], "optimizer", OptimizerFactory)
         if hardware.compile:
             objective = Compiled(objective)
-        module = hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
+        module = hardware.module(model, objective, optimizer, config["seed"])
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
         trainer = hardware.trainer(self.epochs, checkpoints.folder, logger, callbacks)
         if start is None and not folders.is_helper():
-            board.start(logger.experiment, board.settings(cfg, checkpoints.folder), cfg)
+            board.start(logger.experiment, board.settings(config, checkpoints.folder), config)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
         return module
 
 
-def images(cfg: DictConfig, start: checkpointing.Start | None) -> DigitsDataModule:
+def images(config: dict[str, Any], start: checkpointing.Start | None) -> DigitsDataModule:
     """The config's images; raises UserError where a resumed run would see others than before."""
-    data: DigitsDataModule = build(cfg.data)
+    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
     data.setup()
     if start is None:
         return data
-    if data.splits.source != start.images["name"] and cfg.data.source == "auto":
-        cfg.data.source = start.images["name"]
-        data = build(cfg.data)
+    name = start.images["name"]
+    check_source(f"{start.path}: images.name", name)
+    if data.splits.source != name and data.source == "auto":
+        data = build({**config["data"], "source": name}, "data", DigitsDataModule)
         data.setup()
     if describe_images(data.splits) != start.images:
         raise UserError(

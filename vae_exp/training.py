@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,7 @@ from vae_exp.seeding import generator
 from vae_exp.watch import Diverged, Watch
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A bound on log p(x), per image."""
 
@@ -32,6 +33,7 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
 class OptimizerFactory(Protocol):
     """An optimiser and its schedule for a run of a known length."""
 

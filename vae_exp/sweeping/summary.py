@@ -1,10 +1,11 @@
 """The answer of a sweep: sweep.csv, sweep.md, sweep.png and a table on the terminal."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +19,8 @@ from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
 BEST = "*"
+# The words of a plan for Hydra that a command to copy may hold: a launcher's name, and its numbers.
+REPEATED = re.compile(r"hydra/launcher=\w+|hydra\.launcher(\.[a-z]\w*)+=[\w.-]+")
 Differences = dict[tuple[str, ...], Difference]
 
 
@@ -29,11 +32,11 @@ class Summarise:
             raise UserError("task=summarise needs a sweep: sweep=latest or sweep=FOLDER")
         self.sweep = sweep
 
-    def __call__(self, cfg: DictConfig) -> None:
+    def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError where there is no such sweep."""
         folder = sweeps.find(self.sweep)
-        plan = sweeps.read_plan(folder)
-        summarise(folder, resume=("-m", f"resume={folders.shown(folder)}", *plan.hydra))
+        hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
+        summarise(folder, resume=("-m", f"resume={folders.shown(folder)}", *hydra))
 
 
 def summarise(

@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from vae_exp import folders
+from vae_exp import folders, plain
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.schema import SCHEMA, check_schema
 
 ROOT = "multirun"
 JOBS = "jobs.yaml"  # every job's overrides, written before the first one starts
+LARGEST_PLAN = 8_000_000  # bytes: a hundred thousand jobs
 LOCK = ".lock"
 ERROR = "error.txt"  # of a job that failed: what was raised, its last line the error itself
 DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
@@ -134,12 +135,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def read_plan(folder: Path) -> Plan:
     """What a sweep was asked to do; raises UserError where its file is damaged."""
     path = folder / JOBS
-    try:
-        contents = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is damaged: {_last_line(str(error))}") from error
-    if not isinstance(contents, dict):
-        raise UserError(f"{path} is damaged: it holds no plan of a sweep")
+    contents = plain.read(path, dict, largest=LARGEST_PLAN)
     check_schema(path, contents.get("schema"))
     listed, fixed, hydra = (contents.get(key) for key in ("jobs", "fixed", "hydra"))
     words = [fixed, hydra, *(listed if isinstance(listed, list) else [])]
@@ -187,10 +183,9 @@ def _read(folder: Path, planned: Sequence[str] | None) -> Job:
 
 def _overrides(folder: Path) -> list[str]:
     try:
-        words = yaml.safe_load((folder / folders.STARTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return [str(word) for word in plain.read(folder / folders.STARTED, list)]
+    except UserError:
         return []
-    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def record(folder: Path, error: BaseException) -> str:
