@@ -26,7 +26,7 @@ from conftest import mnist_folder
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from vae_exp import config
+from vae_exp import config, tasks
 from vae_exp.building import build
 
 SMALL = (
@@ -78,8 +78,8 @@ def small_config(*words: str) -> DictConfig:
 
 def train(folder: Path, *words: str) -> None:
     """Run a small job in this process, from the newest checkpoint in a folder."""
-    cfg = small_config(*words)
-    build(cfg.task)(cfg, folder)
+    plain = tasks.plain_config(small_config(*words))
+    build(plain["task"], "task", tasks.Train)(plain, folder)
 
 
 def wait_until(

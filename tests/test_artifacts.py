@@ -69,7 +69,7 @@ def test_a_malicious_config_runs_nothing(words: list[str], theirs: Path, tmp_pat
     assert out == ""
     assert err.count("\n") == 1
     assert str(theirs / folders.CONFIG) in err
-    assert "must be a class of vae_exp, got 'os.mkdir'" in err
+    assert "must be a class that conf/model names, got 'os.mkdir'" in err
     assert not mark.exists()
 
 
@@ -91,10 +91,10 @@ def test_no_part_of_a_config_builds_what_is_not_of_this_package(
 ) -> None:
     mark = tmp_path / "executed"
     change(theirs, place, bomb(mark))
-    with pytest.raises(UserError, match=r"must be a class of vae_exp, got .os\.mkdir"):
+    with pytest.raises(UserError, match=r"must be a class that conf/\w+ names, got .os\.mkdir"):
         _main([f"resume={theirs}"])
     change(theirs, place, {"_target_": "vae_exp.runs.subprocess.run", "args": f"mkdir {mark}"})
-    with pytest.raises(UserError, match="must be a class of vae_exp"):
+    with pytest.raises(UserError, match=r"must be a class that conf/\w+ names"):
         _main([f"resume={theirs}"])
     assert not mark.exists()
 
@@ -103,7 +103,7 @@ def test_a_yaml_tag_runs_nothing(theirs: Path, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     (theirs / folders.CONFIG).write_text(f"model: !!python/object/apply:os.mkdir ['{mark}']\n")
     for line in refusals(theirs):
-        assert f"{theirs / folders.CONFIG} is not a config" in line
+        assert f"{theirs / folders.CONFIG} is damaged: it holds the tag" in line
     assert not mark.exists()
 
 

@@ -25,8 +25,10 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from vae_exp import board, folders
 from vae_exp.analysis.scatter import encoder_means
 from vae_exp.building import build
+from vae_exp.data import DigitsDataModule
 from vae_exp.model import VAE
 from vae_exp.networks import Decoder, Encoder
+from vae_exp.tasks import plain_config
 
 WORDS = ("epochs=3", "latent_dim=3", "optimizer.warmup=0.25", "task.figures_every=1")
 
@@ -167,8 +169,8 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
     config = text_format.Parse((run / "projector_config.pbtxt").read_text(), ProjectorConfig())
     [embedding] = config.embeddings
     loaded = runs.load(str(run))
-    loaded.config.data.root = small_config().data.root
-    data = build(loaded.config.data)
+    loaded.config["data"]["root"] = small_config().data.root
+    data = build(loaded.config["data"], "data", DigitsDataModule)
     data.setup()
     split = data.splits.test
     points = torch.from_numpy(np.loadtxt(run / embedding.tensor_path, dtype=np.float32))
@@ -189,7 +191,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
 def test_a_line_or_a_plane_is_put_in_the_projectors_space(
     latent_dim: int, run: Path, tmp_path: Path
 ) -> None:
-    data = build(small_config().data)
+    data = build(plain_config(small_config())["data"], "data", DigitsDataModule)
     data.setup()
     model = VAE(Encoder(latent_dim, (5,)), Decoder(latent_dim, (5,)))
     board.project(tmp_path, model, data.splits.test, limit=30)

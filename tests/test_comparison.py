@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from vae_exp import __main__ as cli
 from vae_exp import comparison, runs, tasks
 from vae_exp.building import build
-from vae_exp.data import Splits
+from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation import elbo_terms
 from vae_exp.model import VAE
@@ -54,7 +54,7 @@ def data_config(seed: int = 0, binarization: str = "threshold") -> dict[str, Any
 
 @cache
 def splits_of(seed: int, binarization: str) -> Splits:
-    module = build(OmegaConf.create(data_config(seed, binarization)))
+    module = build(data_config(seed, binarization), "data", DigitsDataModule)
     module.setup()
     return module.splits
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
+from vae_exp.building import build
+from vae_exp.config import composed, parse
 from vae_exp.data import Block, DigitsDataModule
 from vae_exp.errors import UserError
+from vae_exp.tasks import plain_config
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "data"
 EPOCHS = 3
 
 
@@ -159,10 +159,9 @@ def test_each_data_config_builds_the_module_that_it_describes(
     name: str, protocol: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("VAE_EXP_DATA", "/some/where")
-    root = OmegaConf.create({"seed": 0, "batch_size": 50})
-    root.data = OmegaConf.load(CONF / f"{name}.yaml")
-    data = instantiate(root.data)
-    assert isinstance(data, DigitsDataModule)
+    words = [f"data={name}", "batch_size=50"]
+    config = plain_config(composed(parse(words)))
+    data = build(config["data"], "data", DigitsDataModule)
     assert (data.train_size, data.validation_size, data.test_size) == sizes
     assert (data.protocol, data.source, data.binarization) == (protocol, "auto", "threshold")
     assert (data.seed, data.batch_size, data.root) == (0, 50, Path("/some/where"))

@@ -19,6 +19,7 @@ from vae_exp.model import VAE, Terms
 from vae_exp.networks import Decoder, Encoder
 from vae_exp.objectives import ELBO
 from vae_exp.optimizers import Adam
+from vae_exp.tasks import plain_config
 from vae_exp.training import Hardware, VAEModule
 from vae_exp.watch import Diverged, Watch
 
@@ -120,10 +121,10 @@ def test_a_validation_bound_that_is_not_finite_stops_the_run(tmp_path: Path) -> 
 
 def test_single_precision_agrees_with_double_on_every_image(tmp_path: Path) -> None:
     train(tmp_path, "epochs=10", "batch_size=10", "task.checkpoint_seconds=1000")
-    cfg = small_config()
-    data: DigitsDataModule = build(cfg.data)
+    config = plain_config(small_config())
+    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
     data.setup()
-    single = small_trained(tmp_path, cfg.model)
+    single = small_trained(tmp_path, config["model"])
     double = copy.deepcopy(single).double()
     x = data.splits.test.images
     noise = torch.randn(8, len(x), 2, generator=torch.Generator().manual_seed(0))
@@ -140,6 +141,6 @@ def test_single_precision_agrees_with_double_on_every_image(tmp_path: Path) -> N
 
 def small_trained(folder: Path, config: object) -> VAE:
     """The model that a run has saved."""
-    model: VAE = build(config)
+    model: VAE = build(config, "model", VAE)
     runs.load_weights(model, folder / WEIGHTS)
     return model.eval()

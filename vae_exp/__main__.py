@@ -16,7 +16,6 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import configure_log
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
@@ -165,17 +164,7 @@ def _job(cfg: DictConfig) -> Any:
     """What Hydra runs; in a sweep, whatever it raises fails this job alone."""
     from vae_exp.tasks import execute
 
-    return _unwrapped(execute, cfg)
-
-
-def _unwrapped(task: Callable[[Any], Any], argument: Any) -> Any:
-    """What a task returns; a constructor's refusal without what Hydra wraps it in."""
-    try:
-        return task(argument)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    return execute(cfg)
 
 
 def _resume(overrides: list[Override]) -> None:
@@ -187,7 +176,7 @@ def _resume(overrides: list[Override]) -> None:
             configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
             from vae_exp.tasks import resume
 
-            _unwrapped(resume, folder)
+            resume(folder)
         elif spec == "latest":
             print("nothing to resume: every run in outputs and multirun is finished or under way")
         else:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -22,7 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import text
 
-from vae_exp import config, folders
+from vae_exp import folders, plain, runs
 from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
@@ -40,48 +38,55 @@ PROJECTOR_CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks f
 TERMS = {"elbo": "ELBO", "log_likelihood": "E[log p(x\\|z)]", "kl": "KL(q(z\\|x) ‖ p(z))"}
 
 
-def settings(cfg: DictConfig, folder: Path) -> dict[str, Setting]:
-    """What can tell a run from another: knobs, choices, and what the chosen groups hold."""
-    read = config.training_knobs(cfg)
-    found = {knob: cfg[knob] for knob in KNOBS if knob in read}
-    if cfg.get("name"):
-        found["name"] = cfg.name
-    path = folder / folders.HYDRA
-    if path.is_file():
-        chosen = OmegaConf.load(path).hydra.runtime.choices
-        found |= {group: chosen[group] for group in CHOICES if chosen.get(group)}
+def settings(config: Mapping[str, Any], folder: Path) -> dict[str, Setting]:
+    """What can tell a run from another: knobs, choices, and what the chosen groups hold.
+
+    A value that a group holds twice under one name, or that is a knob's, is shown once.
+    """
+    told = [knob for knob in ("seed", "epochs", "name") if config.get(knob) is not None]
+    found = {knob: config[knob] for knob in told} | choices(folder)
     for group in GROUPS:
-        if group not in ("task", "figures"):
-            found.update(_leaves(OmegaConf.to_container(cfg[group], resolve=False), group))
+        shown: list[tuple[str, Any]] = []
+        own = group not in ("task", "figures")
+        for key, value in _leaves(config[group], group) if own else ():
+            name = key.rpartition(".")[2]
+            if name in KNOBS and name in config and value == config[name]:
+                found[name] = value
+            elif (name, value) not in shown:
+                shown.append((name, value))
+                found[key] = value
     found.pop("data.root", None)
     return {key: v if isinstance(v, Setting) else str(v) for key, v in found.items()}
 
 
+def choices(folder: Path) -> dict[str, str]:
+    """The name that each group was given, if Hydra has put them down."""
+    path = folder / folders.HYDRA
+    node: Any = plain.read(path, dict) if path.exists() else {}
+    for key in ("hydra", "runtime", "choices"):
+        node = node.get(key) if isinstance(node, dict) else None
+    given = node if isinstance(node, dict) else {}
+    return {group: given[group] for group in CHOICES if isinstance(given.get(group), str)}
+
+
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """The dotted keys of what a group holds, but for classes and what follows from other keys."""
+    """The dotted keys of what a group holds, but for classes."""
     if isinstance(node, dict):
         for name, below in node.items():
             if name != "_target_":
                 yield from _leaves(below, f"{key}.{name}")
-    elif not str(node).startswith("${"):
+    else:
         yield key, node
 
 
-def start(writer: SummaryWriter, settings: Mapping[str, Setting], cfg: DictConfig) -> None:
+def start(writer: SummaryWriter, settings: Mapping[str, Setting], config: dict[str, Any]) -> None:
     """A run's row in the HPARAMS tab, and its config as text."""
     info = plugin_data_pb2.SessionStartInfo()
     for name, value in settings.items():
         kinds = {bool: "bool_value", str: "string_value"}
         setattr(info.hparams[name], kinds.get(type(value), "number_value"), value)
     _add(writer, metadata.SESSION_START_INFO_TAG, session_start_info=info)
-    _add_text(writer, "config", f"```yaml\n{_resolved(cfg)}```", 0)
-
-
-def _resolved(cfg: DictConfig) -> str:
-    """A run's config as YAML, with values for references; but where the data lie stays as given."""
-    shown = {str(key): config.resolved(cfg, str(key)) for key in cfg if key != "hydra"}
-    shown["data"]["root"] = OmegaConf.to_container(cfg.data, resolve=False).get("root")  # type: ignore
-    return str(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
+    _add_text(writer, "config", f"```yaml\n{runs.config_text(config)}```", 0)
 
 
 def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:

@@ -3,13 +3,12 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.optim import Optimizer
@@ -180,13 +179,13 @@ class Start:
         """Which images the run saw."""
         return dict(self.contents[runs.KEY]["images"])
 
-    def refuse_changes(self, cfg: DictConfig) -> None:
+    def refuse_changes(self, config: Mapping[str, Any]) -> None:
         """Raise UserError if the config trains otherwise than the run was trained until then.
 
         Where the images lie, the trainer and the task, but for its epochs, may have changed.
         """
         before = dict(_dotted(self.contents[runs.KEY].get("settings", {})))
-        for key, value in _dotted(settings(cfg)):
+        for key, value in _dotted(settings(config)):
             if before.get(key, value) != value:
                 raise UserError(
                     f"{key} was {before[key]} when {self.path} was saved and is {value} in the "
@@ -194,11 +193,11 @@ class Start:
                 )
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides, beside the images, which weights training comes to."""
-    found: dict[str, Any] = {"seed": cfg.seed, "epochs": cfg.task.epochs}
+    found: dict[str, Any] = {"seed": config["seed"], "epochs": config["task"]["epochs"]}
     for group in ("data", "model", "objective", "optimizer"):
-        found[group] = OmegaConf.to_container(cfg[group], resolve=True)
+        found[group] = config[group]
     for where in ("root", "source"):
         found["data"].pop(where, None)
     return found

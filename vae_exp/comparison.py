@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import folders, runs
+from vae_exp import folders, plain, runs
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.evaluation import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
-from vae_exp.tasks import given_root, splits_of
+from vae_exp.tasks import splits_of
 
 QUANTITIES = {
     "elbo": ("ELBO", "bound"),
@@ -59,16 +58,17 @@ class Compare:
         self.runs = runs
         self.output = output
 
-    def __call__(self, cfg: DictConfig) -> None:
+    def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError where protocols differ, or where a run or its images are not there."""
-        contenders = contend(self.runs, cfg.seed, given_root(cfg))
+        seed = config["seed"]
+        contenders = contend(self.runs, seed, config["data"].get("root"))
         console = Console()
-        console.print(table_of(contenders, cfg.seed))
+        console.print(table_of(contenders, seed))
         for number, run in enumerate(contenders, 1):
             console.print(f"{number}  {run.path}  {run.settings}", soft_wrap=True, highlight=False)
         if self.output is not None:
             path = Path(self.output).resolve()
-            write_atomically(path.parent, path.name, as_json(numbers_of(contenders, cfg.seed)))
+            write_atomically(path.parent, path.name, as_json(numbers_of(contenders, seed)))
 
 
 def contend(specs: Sequence[str], seed: int, root: str | None = None) -> list[Contender]:
@@ -151,7 +151,7 @@ def settings_of(folder: Path) -> str:
     path = folder / folders.CONFIG.with_name("overrides.yaml")
     if not path.is_file():
         return ""
-    return " ".join(map(str, OmegaConf.load(path))) or "defaults"
+    return " ".join(map(str, plain.read(path, list))) or "defaults"
 
 
 def table_of(contenders: Sequence[Contender], seed: int) -> Table:

@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,9 +28,9 @@ from vae_exp import hints, reading, signatures
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.folders import CONFIG
-from vae_exp.knobs import CONF as CONF
 from vae_exp.knobs import GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
-from vae_exp.knobs import PACKAGE as PACKAGE
+from vae_exp.parts import CONF as CONF
+from vae_exp.parts import PACKAGE as PACKAGE
 from vae_exp.reading import looked_at as looked_at
 from vae_exp.reading import training_knobs as training_knobs
 from vae_exp.reading import trains as trains
@@ -83,6 +83,29 @@ def _empties(override: Override) -> bool:
     inside = "." in override.key_or_group and not override.is_hydra_override()
     given = not override.is_delete() and not override.is_sweep_override()
     return inside and given and not override.is_add() and override.value() == {}
+
+
+def parse_file(words: Iterable[str], path: object) -> list[Override]:
+    """A job's words that lie in a file, which may be anybody's: only what a job may set.
+
+    Raises UserError, naming the ``path``, for words for Hydra itself in any spelling, for what
+    Hydra would resolve, and for a choice that is no name: a path would lead out of `conf/`.
+    """
+    known = {*KNOBS, *all_groups()}
+    overrides = parse(words)
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        given = value.list if isinstance(value, ChoiceSweep) else [value]
+        names = [str(getattr(each, "text", each)) for each in given if not isinstance(each, dict)]
+        places = (key, override.package or key)
+        if (
+            not all(re.fullmatch(r"\w+(\.[\w-]+)*", place) for place in places)
+            or not {place.partition(".")[0] for place in places} <= known
+            or "${" in str(override.input_line).replace("\\", "")
+            or (key in all_groups() and not all(re.fullmatch(r"[\w-]+", name) for name in names))
+        ):
+            raise UserError(f"{path} holds {override.input_line!r}, which no job may set")
+    return overrides
 
 
 def quoted(value: str) -> str:

@@ -8,10 +8,9 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 
-from vae_exp.errors import Damaged, first_line
+from vae_exp.errors import Damaged
 
 T = TypeVar("T")
 
@@ -62,25 +61,6 @@ def shaped(value: Any, kind: TypeAdapter[T], what: str | Path) -> T:
         return kind.validate_python(value, strict=True)
     except ValidationError as error:
         raise Damaged(f"{what} is damaged: {_why(error)}") from error
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without aliases, by which a few lines can hold themselves or a billion values."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Raises YAMLError at an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it holds an alias, which is not taken")
-        return super().compose_node(parent, index)
-
-
-def read_yaml(path: Path, kind: TypeAdapter[T], limit: int = 16 * MIB) -> T:
-    """What a YAML file holds, as plain values; raises Damaged if it has not the shape ``kind``."""
-    try:
-        value = yaml.load(read(path, limit), _PlainLoader)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise Damaged(f"{path} is damaged: {first_line(error)}") from error
-    return shaped(value, kind, path)
 
 
 def _why(error: ValidationError) -> str:

@@ -104,16 +104,26 @@ def expected(name: str) -> str:
 
 
 def check_knob(name: str, value: Any) -> None:
-    """Hold a value of the right type against its knob's range; raises UserError."""
+    """Hold a value against its knob's type and range; raises UserError."""
     meta = KNOBS[name].metadata
-    outside = isinstance(value, int | float) and value not in meta["range"]
     if isinstance(value, str) and meta["pattern"] and not re.fullmatch(meta["pattern"], value):
         raise UserError(
             f"{name} must be 1 to 60 letters, digits, spaces and . , ( ) + = - _, "
             f"got {reprlib.repr(value)}"
         )
-    if outside or (meta["choices"] and value is not None and value not in meta["choices"]):
+    kind = _TYPES[name]
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    wrong = not any(_is_a(value, each) for each in kinds)
+    wrong = wrong or (isinstance(value, int | float) and value not in meta["range"])
+    if wrong or (meta["choices"] and value is not None and value not in meta["choices"]):
         raise UserError(f"{name} must be {expected(name)}, got {reprlib.repr(value)}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    wanted = (int, float) if kind is float else kind
+    return isinstance(value, wanted) and not isinstance(value, bool)
 
 
 def help_lines() -> Iterator[str]:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
-from vae_exp import signatures
+from vae_exp import plain, signatures
+from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import Damaged as Damaged
-from vae_exp.errors import UserError, first_line
+from vae_exp.errors import UserError
 from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, METRICS_LOCK, WEIGHTS, locked
 from vae_exp.folders import find as find
+from vae_exp.knobs import KNOBS, check_knob
 from vae_exp.metrics import read_metrics as read_metrics
 from vae_exp.metrics import write_metrics as write_metrics
 from vae_exp.model import VAE
@@ -33,18 +33,21 @@ PATIENCE = 60.0  # seconds, for a process that adds its own numbers
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, the config it was made with, and its model."""
+    """A finished run: its folder, the config it was made with, and its model.
+
+    The config is plain containers in which nothing is left to resolve.
+    """
 
     folder: Path
-    config: DictConfig
+    config: dict[str, Any]
     model: VAE
 
 
 def load(spec: str) -> Run:
     """The run that ``spec`` names, with the weights of its end or of the checkpoint named.
 
-    Nothing in the folder is executed: weights are read by safetensors or ``weights_only``, and
-    the config builds only classes of this package. Raises UserError where it does not fit.
+    Nothing in the folder is executed: weights are read by safetensors or ``weights_only``, the
+    config is plain YAML, and it builds only parts. Raises UserError where it does not fit.
     """
     path = find(spec)
     folder = path if path.is_dir() else path.parent
@@ -56,33 +59,45 @@ def load(spec: str) -> Run:
     if not weights.is_file():
         raise UserError(f"{folder} has no {WEIGHTS}: the run did not finish; resume={folder}")
     config = read_config(folder, ["model"])
-    model: VAE = build(config.model)
+    model: VAE = build(config["model"], "model", VAE)
     load_weights(model, weights)
     return Run(folder, config, model.eval())
 
 
-def read_config(folder: Path, groups: Iterable[str]) -> DictConfig:
-    """The config that a run was made with, whose ``groups`` fit this version's constructors.
+def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
+    """The config that a run was made with: plain containers in which nothing is left to resolve.
 
-    Raises UserError where it is no config, of a newer schema, or names what is not of this package.
+    Raises UserError where it is no config, of a newer schema, or where a knob, or what is
+    ``needed`` of the groups, does not fit this version.
     """
     path = folder / CONFIG
+    contents = plain.read(path, dict)
+    check_schema(path, contents.get("schema"))
     try:
-        config = OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise Damaged(f"{path} is not a config: {first_line(error)}") from error
-    if not isinstance(config, DictConfig):
-        raise Damaged(f"{path} is not a config: it holds a list")
-    check_schema(path, config.get("schema"))
-    for group in groups:
-        if group == "figures" and group not in config:  # as of an older run
-            continue
-        try:
-            node = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
-            signatures.check(node, group)
-        except (OmegaConfBaseException, ValueError, UserError) as error:
-            raise UserError(f"{path}: {group}: {first_line(error)}") from error
+        config = plain.resolved(contents)
+        for name in needed:
+            if name == "figures" and name not in config:  # as of an older run
+                continue
+            if name not in config:
+                raise UserError(f"{name} is missing")
+            if name not in KNOBS:
+                signatures.check(config[name], name)
+        for name in KNOBS:
+            if name in config:
+                check_knob(name, config[name])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return config
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Put down what a run is made with, free of anything that only this process could resolve."""
+    write_atomically(folder, CONFIG, config_text(config).encode())
+
+
+def config_text(config: dict[str, Any]) -> str:
+    """A config as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(config))
 
 
 def add_findings(folder: Path, name: str, numbers: dict[str, Any]) -> None:

@@ -4,10 +4,13 @@ A wrong key or type is then refused in a fraction of a second, where importing t
 """
 
 import ast
+import difflib
 import reprlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from vae_exp import parts
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.ranges import Range
 from vae_exp.source import find
@@ -21,7 +24,6 @@ WORDS = {
 }
 SEQUENCES = {"list", "tuple", "Sequence", "Iterable"}
 MAPPINGS = {"dict", "Mapping"}
-INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,39 @@ class Signature:
     open: bool = False
 
 
-def check(node: Any, path: str, package: str = "vae_exp") -> None:
-    """Bind every `_target_` node at or below `node` to its constructor, a class of `package`.
+def check(node: Any, path: str, allowed: Collection[str] | None = None) -> None:
+    """Bind every `_target_` node at or below `node` to its constructor, one of those `allowed`.
 
-    node: plain containers, resolved; path: its dotted place in the config, for the message.
+    node: plain containers, resolved; path: its dotted place in the config, for the message, whose
+    first word is the group that says what is allowed if it is not given.
     Raises UserError naming the key that is unknown, missing, of the wrong type or out of range.
     """
+    if allowed is None:
+        allowed = parts.of(path.partition(".")[0])
+    if isinstance(node, str) and "${" in node:
+        raise UserError(f"{path} must not hold ${{, which a run's config cannot keep, got {node!r}")
     if isinstance(node, list):
         for index, item in enumerate(node):
-            check(item, f"{path}.{index}", package)
+            check(item, f"{path}.{index}", allowed)
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        _bind(node, path, package)
+        _bind(node, path, allowed)
     for key, item in node.items():
-        check(item, f"{path}.{key}", package)
+        check(item, f"{path}.{key}", allowed)
 
 
-def _bind(node: dict[Any, Any], path: str, package: str) -> None:
+def _bind(node: dict[Any, Any], path: str, allowed: Collection[str]) -> None:
     target = str(node["_target_"])
-    signature = read(target) if target.startswith(f"{package}.") else None
+    signature = read(target) if target in allowed else None
     if signature is None:
-        raise UserError(f"{path}._target_ must be a class of {package}, got {target!r}")
-    given = {key: value for key, value in node.items() if key not in INSTANTIATE_KEYS}
+        group = path.partition(".")[0]
+        close = difflib.get_close_matches(target, allowed, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(
+            f"{path}._target_ must be a class that conf/{group} names, got {target!r}{hint}"
+        )
+    given = {key: value for key, value in node.items() if key != "_target_"}
     known = signature.parameters
     for key, value in given.items():
         if key not in known:
@@ -76,8 +88,6 @@ def _bind(node: dict[Any, Any], path: str, package: str) -> None:
         annotation = known[key].annotation
         if annotation is not None:
             _check_value(annotation, value, known[key].module, f"{path}.{key}")
-    if node.get("_partial_") or node.get("_args_"):
-        return
     for key, parameter in known.items():
         if parameter.required and key not in given:
             raise UserError(f"{path}.{key} is missing: {target} needs it")

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from vae_exp import board, checkpointing, evaluation, folders, runs
+from vae_exp import config as configs
 from vae_exp.analysis.base import Analysis, Origin, answer, look_at
 from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.data.settings import check_source
 from vae_exp.distributed import Lost, left_at_the_end
 from vae_exp.errors import Damaged, UserError
 from vae_exp.figures import Style
@@ -33,25 +35,32 @@ from vae_exp.objectives import Compiled
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.seeding import stream_seed
 from vae_exp.shell import program
-from vae_exp.training import Hardware, VAEModule
+from vae_exp.training import Hardware, Objective, OptimizerFactory, VAEModule
 from vae_exp.watch import Diverged
 
 
 def execute(cfg: DictConfig) -> float | None:
     """Run the config's task; training returns its val/elbo, for searches over settings."""
-    task = build(cfg.task)
+    config = plain_config(cfg)
+    task = build(config["task"], "task", Callable)
     if isinstance(task, Train):
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.refuse_if_used(folder)
-        return task(cfg, folder)
+        return task(config, folder)
     try:
         if isinstance(task, Analysis):
-            look(task, cfg)
+            look(task, config)
         else:
-            task(cfg)
+            task(config)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
     return None
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain containers: whatever it refers to is looked up now, and once."""
+    keys = [str(key) for key in cfg if key != "hydra" and not OmegaConf.is_missing(cfg, key)]
+    return {key: configs.resolved(cfg, key) for key in keys}
 
 
 def resume(folder: Path) -> float:
@@ -67,52 +76,54 @@ def assist(folder: Path, interrupts: Interrupts) -> None:
     task.assist(config, folder.resolve(), interrupts)
 
 
-def _recorded(folder: Path) -> tuple[DictConfig, "Train"]:
-    config = runs.read_config(folder, GROUPS)
-    task = build(config.task)
+def _recorded(folder: Path) -> tuple[dict[str, Any], "Train"]:
+    config = runs.read_config(folder, [*GROUPS, "seed"])
+    task = build(config["task"], "task", Callable)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
     return config, task
 
 
-def look(analysis: Analysis, cfg: DictConfig) -> None:
+def look(analysis: Analysis, config: dict[str, Any]) -> None:
     """Put one analysis to a finished run and keep what it finds in the run's folder."""
     console = Console()
-    run = runs.load(cfg.run)
+    run = runs.load(config["run"])
     metrics = runs.read_metrics(run.folder)
-    origin = origin_of(metrics, folders.find(cfg.run))
-    seed = origin.seed if OmegaConf.is_missing(cfg, "seed") else cfg.seed
-    root = given_root(cfg)
+    origin = origin_of(metrics, folders.find(config["run"]))
+    seed = config.get("seed", origin.seed)
+    root = config["data"].get("root")
     known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
     images = known or splits_of(run, root)
     reason = analysis.unsuited(run.model, images)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
     found = look_at(analysis, run.model, images, seed, origin)
-    style: Style = build(cfg.figures)
+    style: Style = build(config["figures"], "figures", Style)
     keep(found, seed, run.folder, style)
     show(found.findings, run.folder, style, console)
 
 
-def given_root(cfg: DictConfig) -> str | None:
-    """The folder of images that the command line names; None if it names none."""
-    raw = OmegaConf.to_container(cfg, resolve=False)["data"]["root"]  # type: ignore
-    return None if str(raw).startswith("${oc.env:VAE_EXP_DATA") else str(cfg.data.root)
-
-
 def splits_of(run: runs.Run, root: str | None = None) -> Splits:
-    """The very images that a run was made with, from its own data.root or from another folder.
+    """The very images that a run was made with, below ``root`` if it is given.
 
-    Raises UserError where they are not at hand.
+    Raises UserError if they are not at hand.
     """
+    path = run.folder / folders.CONFIG
+    node = run.config.get("data")
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: data is missing")
+    node = node if root is None else {**node, "root": root}
     made_with = runs.read_metrics(run.folder).get("data")
-    if root is not None:
-        if made_with is not None and made_with["name"] == "digits":
-            raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
-        run.config.data.root = root
+    if root is not None and made_with is not None and made_with["name"] == "digits":
+        raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
     if made_with is not None:
-        run.config.data.source = made_with["name"]
-    data: DigitsDataModule = build(run.config.data)
+        name = made_with["name"]
+        check_source(f"{run.folder / folders.METRICS}: data.name", name)
+        node = {**node, "source": name}
+    try:
+        data: DigitsDataModule = build(node, "data", DigitsDataModule)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     data.setup()
     if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
         raise UserError(
@@ -147,7 +158,7 @@ class Train:
         self.checkpoint_seconds = checkpoint_seconds
         self.name = name
 
-    def __call__(self, cfg: DictConfig, folder: Path) -> float:
+    def __call__(self, config: dict[str, Any], folder: Path) -> float:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
@@ -156,7 +167,7 @@ class Train:
         """
         with Interrupts() as interrupts:
             try:
-                return self._run(cfg, folder, interrupts)
+                return self._run(config, folder, interrupts)
             except Interrupted as stop:
                 raise Interrupted(stop.signum, folder) from None
             except Diverged as error:
@@ -168,39 +179,42 @@ class Train:
                     f"{error.filename or folder}: {error.strerror}; {checkpointing.way_on(folder)}"
                 ) from error
 
-    def assist(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> None:
+    def assist(self, config: dict[str, Any], folder: Path, interrupts: Interrupts) -> None:
         """Share the steps of a run whose folder another process holds; writes no files."""
-        hardware: Hardware = build(cfg.trainer)
+        hardware: Hardware = build(config["trainer"], "trainer", Hardware)
         start = checkpointing.newest(folder)
-        data = images(cfg, start)
+        data = images(config, start)
         logger = QuietTensorBoard(folder)
-        checkpoints = self._checkpoints(cfg, folder, data, logger, interrupts)
-        module = self._module(cfg, hardware, start)
+        checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
+        module = self._module(config, hardware, start)
         with left_at_the_end():
             self._fit(hardware, module, data, logger, [checkpoints], start)
 
-    def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
+    def _run(self, config: dict[str, Any], folder: Path, interrupts: Interrupts) -> float:
         # Whatever RANK and the like say: this process starts the others that share a run.
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         console = Console()
-        hardware: Hardware = build(cfg.trainer)
+        hardware: Hardware = build(config["trainer"], "trainer", Hardware)
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
-        data = images(cfg, start)
+        data = images(config, start)
         hardware.check(data)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
             console.print(f"going on after step {start.step}")
-        module = self._module(cfg, hardware, start)
+        else:
+            runs.write_config(folder, config)
+        seed = config["seed"]
+        module = self._module(config, hardware, start)
         analyses = self._suited(module.model, data.splits, console)
-        checkpoints = self._checkpoints(cfg, folder, data, logger, interrupts)
-        origin = Origin(cfg.seed, self.name)
+        checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
+        origin = Origin(seed, self.name)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every:
             callbacks.append(FiguresDuringTraining(analyses, self.figures_every, origin))
         if start is None:
-            board.start(logger.experiment, board.settings(cfg, folder), cfg)
+            board.start(logger.experiment, board.settings(config, folder), config)
         try:
             with hardware.together(folder):
                 self._fit(hardware, module, data, logger, callbacks, start)
@@ -214,7 +228,7 @@ class Train:
         metrics = {
             "run": {
                 "name": self.name,
-                "seed": cfg.seed,
+                "seed": seed,
                 "epochs": self.epochs,
                 **runs.provenance(),
             },
@@ -222,23 +236,23 @@ class Train:
             "model": describe_model(module.model),
             "validation": {
                 **describe_best(module, checkpoints.best),
-                **test_numbers(module.model, data.splits.validation, cfg.seed),
+                **test_numbers(module.model, data.splits.validation, seed),
             },
-            "test": test_numbers(module.model, data.splits.test, cfg.seed),
+            "test": test_numbers(module.model, data.splits.test, seed),
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
         runs.write_metrics(folder, metrics)
         last_step = module.global_step - 1  # at which the last epoch's bounds were logged
         board.end(logger.experiment, metrics, last_step)
         board.project(folder, module.model, data.splits.test)
-        style: Style = build(cfg.figures) if "figures" in cfg else Style()
+        style = build(config["figures"], "figures", Style) if "figures" in config else Style()
         looks = []
         for analysis in analyses:
             with console.status(analysis.name):
-                found = answer(analysis, module.model, data.splits, cfg.seed, origin)
+                found = answer(analysis, module.model, data.splits, seed, origin)
             if found is not None:
                 looks.append(found)
-                keep(found, cfg.seed, folder, style)
+                keep(found, seed, folder, style)
                 board.add_figures(logger.experiment, found.findings.figures, last_step)
         logger.experiment.close()
         runs.save_weights(module.model, folder / folders.WEIGHTS)
@@ -269,28 +283,29 @@ class Train:
 
     def _checkpoints(
         self,
-        cfg: DictConfig,
+        config: dict[str, Any],
         folder: Path,
         data: DigitsDataModule,
         logger: QuietTensorBoard,
         interrupts: Interrupts,
     ) -> Checkpoints:
-        seen, by = describe_images(data.splits), checkpointing.settings(cfg)
+        seen, by = describe_images(data.splits), checkpointing.settings(config)
         return Checkpoints(folder, logger, interrupts, seen, self.checkpoint_seconds, by)
 
     def _module(
-        self, cfg: DictConfig, hardware: Hardware, start: checkpointing.Start | None
+        self, config: dict[str, Any], hardware: Hardware, start: checkpointing.Start | None
     ) -> VAEModule:
         """What trains a model from the config's seed, or one with a checkpoint's weights."""
         with torch.random.fork_rng():
-            torch.manual_seed(stream_seed(cfg.seed, "weights"))
-            model: VAE = build(cfg.model)
+            torch.manual_seed(stream_seed(config["seed"], "weights"))
+            model: VAE = build(config["model"], "model", VAE)
         if start:
             runs.load_weights(model, start.path)
-        objective = build(cfg.objective)
+        objective = build(config["objective"], "objective", Objective)
+        optimizer = build(config["optimizer"], "optimizer", OptimizerFactory)
         if hardware.compile:
             objective = Compiled(objective)
-        return hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
+        return hardware.module(model, objective, optimizer, config["seed"])
 
     def _suited(self, model: VAE, splits: Splits, console: Console) -> list[Analysis]:
         """The analyses that will be put to the model; says which are skipped, and why."""
@@ -306,17 +321,18 @@ class Train:
         return suited
 
 
-def images(cfg: DictConfig, start: checkpointing.Start | None) -> DigitsDataModule:
+def images(config: dict[str, Any], start: checkpointing.Start | None) -> DigitsDataModule:
     """The config's images; raises UserError if a run would go on otherwise than it began."""
     if start is not None:
-        start.refuse_changes(cfg)
-    data: DigitsDataModule = build(cfg.data)
+        start.refuse_changes(config)
+    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
     data.setup()
     if start is None:
         return data
-    if data.splits.source != start.images["name"] and cfg.data.source == "auto":
-        cfg.data.source = start.images["name"]
-        data = build(cfg.data)
+    name = start.images["name"]
+    check_source(f"{start.path}: images.name", name)
+    if data.splits.source != name and data.source == "auto":
+        data = build({**config["data"], "source": name}, "data", DigitsDataModule)
         data.setup()
     if describe_images(data.splits) != start.images:
         raise UserError(

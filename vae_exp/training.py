@@ -3,7 +3,7 @@
 import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -24,6 +24,7 @@ from vae_exp.seeding import generator
 from vae_exp.watch import Diverged, Watch
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A bound on log p(x), per image, with its true name: ``elbo``, ``iwae_50``."""
 
@@ -36,6 +37,7 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
 class OptimizerFactory(Protocol):
     """An optimiser and its schedule for a run of a known length."""
 

@@ -36,8 +36,13 @@ def check_data_settings(
     _check_integer("seed", seed, at_least=0)
 
 
+def check_source(what: str, name: object) -> None:
+    """Refuse the name of images that no source has; raises UserError saying ``what`` it is."""
+    _check_choice(what, name, [source for source in SOURCES if source != "auto"])
+
+
 def _check_choice(key: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise UserError(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
 
 

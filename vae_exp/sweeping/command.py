@@ -55,12 +55,13 @@ def resume(overrides: list[Override]) -> int:
     plan = sweeps.read_plan(folder)
     for_hydra, _ = _parted(_words(overrides))
     for words in plan.jobs if plan.jobs is not None else [plan.fixed]:
-        job = config.parse(words)
-        if any(override.is_hydra_override() for override in job):
-            raise UserError(f"{folder / sweeps.JOBS} holds a job with words for Hydra itself")
+        job = config.parse_file(words, folder / sweeps.JOBS)
         if plan.jobs is None:
             job = [override for override in job if not override.is_sweep_override()]
-        config.check(config.composed(job), job)
+        checked = config.composed(job)
+        config.check(checked, job)
+        if checked.task.get("output") is not None:  # a file of this machine, named by another
+            raise UserError(f"{folder / sweeps.JOBS} holds a job that writes {checked.task.output}")
     cfg = config.composed([*config.parse(for_hydra), *(job if plan.jobs is None else [])])
     launching.refuse_missing_plugins(cfg)
     numbers = [str(job.number) for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]

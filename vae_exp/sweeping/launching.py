@@ -12,11 +12,12 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import InstantiationException
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, folders, surroundings
+from vae_exp import config, folders, plain, surroundings
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
@@ -69,8 +70,7 @@ def job(cfg: DictConfig) -> float | None:
                 write_atomically(folder, sweeps.DONE, b"")
             return result
     except Exception as error:  # noqa: BLE001
-        cause = error.__cause__ if isinstance(error, InstantiationException) else None
-        line = sweeps.record(folder, cause if isinstance(cause, UserError) else error)
+        line = sweeps.record(folder, error)
     print(f"job {folder.name} failed: {line}", file=sys.stderr, flush=True)
     raise UserError(line)
 
@@ -214,8 +214,28 @@ def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
     )
     if start:
         sweeper.sweeper.job_idx = start
+    sweeper.sweeper.launcher = _OnlyJobs(sweeper.sweeper.launcher, str(cfg.hydra.sweep.dir))
     _save_config(Path(cfg.hydra.sweep.dir), cfg)
     sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))
+
+
+class _OnlyJobs:
+    """A launcher that takes nothing from a search but what a job may set.
+
+    A study may be anybody's, and the sweeper takes each key that a trial in it holds.
+    """
+
+    def __init__(self, launcher: Launcher, place: str):
+        self.launcher = launcher
+        self.place = place
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Launch jobs; raises UserError where one holds words for Hydra itself."""
+        for words in job_overrides:
+            config.parse_file(words, f"the study in {self.place}")
+        return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
 
 
 def _name_what_is_missing(folder: Path, plan: sweeps.Plan, *, thorough: bool) -> bool:
@@ -238,8 +258,11 @@ def _print_best(folder: Path, plan: sweeps.Plan) -> None:
     path = folder / RESULTS
     if not path.is_file():
         return
-    found = OmegaConf.load(path)
-    params: dict[str, Any] = dict(found.best_params.items())
+    found = plain.read(path, dict)
+    params, best = found.get("best_params"), found.get("best_value")
+    if not isinstance(params, dict) or not isinstance(best, int | float):
+        raise UserError(f"{path} names no best job")
     given = [word for word in plan.fixed if sweeps.key_of(word) not in {*params, "search"}]
     words = [*(f"{key}={value}" for key, value in params.items()), *given]
-    print(f"best val/elbo {found.best_value:.2f}, by: {command(*words)}")
+    config.parse_file(words, path)
+    print(f"best val/elbo {best:.2f}, by: {command(*words)}")

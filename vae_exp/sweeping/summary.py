@@ -1,10 +1,11 @@
 """The answer of a sweep: sweep.csv, sweep.md, sweep.png and a table on the terminal."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,6 +20,8 @@ from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
 BEST = "*"
+# The words of a plan for Hydra that a command to copy may hold: a launcher's name, and its numbers.
+REPEATED = re.compile(r"hydra/launcher=\w+|hydra\.launcher(\.[a-z]\w*)+=[\w.-]+")
 Differences = dict[tuple[str, ...], Difference]
 
 
@@ -30,14 +33,12 @@ class Summarise:
             raise UserError("task=summarise needs a sweep: sweep=latest or sweep=FOLDER")
         self.sweep = sweep
 
-    def __call__(self, cfg: DictConfig) -> None:
+    def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError where there is no such sweep."""
         folder = sweeps.find(self.sweep)
-        plan = sweeps.read_plan(folder)
-        from vae_exp.tasks import given_root
-
-        resume = ("-m", f"resume={folders.shown(folder)}", *plan.hydra)
-        summarise(folder, resume=resume, seed=cfg.seed, root=given_root(cfg))
+        hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
+        resume = ("-m", f"resume={folders.shown(folder)}", *hydra)
+        summarise(folder, resume=resume, seed=config["seed"], root=config["data"].get("root"))
 
 
 def summarise(

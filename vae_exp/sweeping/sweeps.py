@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from vae_exp import files, folders
+from vae_exp import files, folders, plain
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.metrics import read_metrics
@@ -22,6 +22,7 @@ from vae_exp.schema import SCHEMA, check_schema
 
 ROOT = "multirun"
 JOBS = folders.SWEEP  # every job's overrides, written before the first one starts
+LARGEST_PLAN = 8_000_000  # bytes: a hundred thousand jobs
 LOCK = folders.SWEEP_LOCK
 ERROR = "error.txt"  # of a job that failed: what was raised, its last line the error itself
 DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
@@ -149,7 +150,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def read_plan(folder: Path) -> Plan:
     """What a sweep was asked to do; raises UserError where its file is damaged."""
     path = folder / JOBS
-    contents = files.read_yaml(path, _OBJECT)
+    contents = plain.read(path, dict, largest=LARGEST_PLAN)
     check_schema(path, contents.get("schema"))
     plan = files.shaped(contents, _PLAN, path)
     return Plan(plan["jobs"], plan["fixed"], plan["hydra"])
@@ -187,10 +188,9 @@ def _read(folder: Path, planned: Sequence[str] | None) -> Job:
 
 def _overrides(folder: Path) -> list[str]:
     try:
-        words = yaml.safe_load((folder / folders.STARTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return [str(word) for word in plain.read(folder / folders.STARTED, list)]
+    except UserError:
         return []
-    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def record(folder: Path, error: BaseException) -> str:

@@ -1,0 +1,29 @@
+"""The parts of the package: the classes that its own conf/ names, and no others."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+PACKAGE = Path(__file__).resolve().parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+
+@cache
+def of(group: str) -> frozenset[str]:
+    """The classes that the files of ``conf/GROUP`` name at any depth: what a config may build."""
+    files = sorted((CONF / group).glob("*.yaml"))
+    return frozenset(
+        target for file in files for target in _targets(yaml.safe_load(file.read_text("utf-8")))
+    )
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    for item in node if isinstance(node, list) else []:
+        yield from _targets(item)
