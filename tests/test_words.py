@@ -59,6 +59,7 @@ UNREAD = [
     ("task=samples run=RUN hydra.verbose=true", "hydra.verbose cannot be given"),
     ("resume=latest hydra.run.dir=x", "hydra.run.dir cannot be given"),
     ("resume=latest resume=x", "resume is given twice"),
+    ("-m seed=0,1 seed=2", "seed is given twice"),
 ]
 
 

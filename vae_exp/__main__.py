@@ -98,6 +98,7 @@ def _main(argv: list[str]) -> None:
 
 
 def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
+    reading.refuse_repeated(overrides)
     shows = args.cfg or args.info
     if any(override.key_or_group == "resume" for override in overrides):
         if shows:

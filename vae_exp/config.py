@@ -234,7 +234,6 @@ def _refuse_shared(cfg: DictConfig) -> None:
 
 def resumed(cfg: DictConfig, overrides: list[Override]) -> str:
     """What `resume` names; its config is the whole config, so nothing else may be given."""
-    reading.refuse_repeated(overrides)
     reading.refuse_hydras(overrides, "resume")
     for override in overrides:
         if override.key_or_group != "resume" and not override.is_hydra_override():

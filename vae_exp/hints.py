@@ -41,12 +41,9 @@ def explained(
         after = refusal([*sound, instead])
         if after is None or isinstance(after, Incomplete) or str(after) == str(before):
             return f"{error.line}; did you mean {name}?"
-    there = (
-        ""
-        if error.choices
-        else error.there or _there(max(error.key, word.key_or_group, key=len), plain)
-    )
-    return error.line + there
+    if error.choices or error.there:
+        return str(error)
+    return error.line + _there(max(error.key, word.key_or_group, key=len), plain)
 
 
 def _meant(error: Mistyped, word: Override, plain: Any) -> dict[str, str]:

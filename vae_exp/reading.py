@@ -117,8 +117,8 @@ def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> 
     looked = looked_at(cfg)
     if asked and not looked:
         raise Incomplete(f"task={task} needs {ASKED[asked][0]}")
-    nodes = [cfg[group] for group in GROUPS] if training else [cfg.task]
-    read = {"seed", *interpolated(nodes)}
+    groups = GROUPS if training else ["task"]
+    read = {"seed", *interpolated([cfg[group] for group in groups])}
     if asked:
         read |= {"data.root"} | ({"run"} if asked == "run" else set())
     groups = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
@@ -127,7 +127,7 @@ def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> 
         if key in read or re.split(r"[./]", key)[0] in groups:
             continue
         if key in KNOBS:
-            _refuse_replaced(key, overrides, nodes, compose)
+            _refuse_replaced(key, overrides, groups, compose)
         if not training:
             raise UserError(
                 f"{key} is not read by task={task}, which takes the run's own config; it reads "
@@ -146,10 +146,9 @@ def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> 
 
 
 def _refuse_replaced(
-    knob: str, overrides: Sequence[Override], nodes: Sequence[DictConfig], compose: Composer
+    knob: str, overrides: Sequence[Override], groups: Sequence[str], compose: Composer
 ) -> None:
     """Refuse a knob of which other words took every place where it would be read."""
-    groups = [node._key() for node in nodes]
     base = compose([str(override.input_line) for override in overrides if is_choice(override)])
     places = [
         key
@@ -236,7 +235,7 @@ def _is_within(key: str, other: str) -> bool:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted names and values of all that lies in plain containers, parts before their own."""
+    """The dotted names of all that lies in plain containers, with the values."""
     for key, below in node.items() if isinstance(node, dict) else ():
         yield f"{prefix}{key}", below
         yield from leaves(below, f"{prefix}{key}.")
