@@ -121,17 +121,17 @@ def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> 
     read = {"seed", *interpolated([cfg[group] for group in groups])}
     if asked:
         read |= {"data.root"} | ({"run"} if asked == "run" else set())
-    groups = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
+    given = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
     for override in overrides:
         key = override.key_or_group
-        if key in read or re.split(r"[./]", key)[0] in groups:
+        if key in read or re.split(r"[./]", key)[0] in given:
             continue
         if key in KNOBS:
             _refuse_replaced(key, overrides, groups, compose)
         if not training:
             raise UserError(
                 f"{key} is not read by task={task}, which takes the run's own config; it reads "
-                + ", ".join(sorted(read | {f"{group}.*" for group in groups - {"hydra"}}))
+                + ", ".join(sorted(read | {f"{group}.*" for group in given - {"hydra"}}))
             )
         if key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
