@@ -16,9 +16,9 @@ from vae_exp import comparison, runs, tasks
 from vae_exp.building import build
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
-from vae_exp.evaluation import elbo_terms
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 IMAGES = 200
 
@@ -26,7 +26,7 @@ IMAGES = 200
 def a_model(latent_dim: int = 2) -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,)))
+        model = VAE(latent_dim, Encoder((8,)), Decoder((8,)))
     return model.eval()
 
 

@@ -8,30 +8,29 @@ import torch
 from scipy.stats import genpareto
 from torch import Tensor
 
-from vae_exp import bounds, importance, quadrature
 from vae_exp.errors import UserError
-from vae_exp.importance import (
+from vae_exp.evaluation import importance
+from vae_exp.evaluation.importance import iwae, iwae_ladder
+from vae_exp.inference import bounds, quadrature
+from vae_exp.inference.importance import (
     Importance,
     Weights,
-    fused_log_joint,
-    iwae,
-    iwae_ladder,
     pareto_k,
     pareto_shape,
     weigh,
 )
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.posteriors import DiagonalGaussian, FullGaussian
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 
 
 def small_vae(latent_dim: int = 2, pixels: int = 20) -> VAE:
     """A VAE whose posterior differs from its prior and from its encoder's q."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, [8], pixels), Decoder(latent_dim, [8], pixels))
+        model = VAE(latent_dim, Encoder([8]), Decoder([8]), shape=(pixels,))
         with torch.no_grad():
-            model.decoder.logits.weight.mul_(3)
+            model.decoder.parameters_of_x.weight.mul_(3)
             model.encoder.parameters_of_q.bias[latent_dim:] -= 0.5
     return model
 
@@ -132,7 +131,7 @@ def test_the_mean_weight_is_the_evidence_whatever_the_proposal() -> None:
     model, x = small_vae(), binary(8)
     exact = quadrature.evidence(model, x).log_p_x
     prior = DiagonalGaussian(torch.zeros(8, 2), torch.zeros(8, 2))
-    found = weigh(fused_log_joint(model, x), prior, (20_000,))
+    found = weigh(model.log_joint_of_each(x), prior, (20_000,))
     error = (1 / found.effective_samples - 1 / 20_000).sqrt()
     assert ((found.bounds[20_000] - exact).abs() < 4 * error).all()
 
@@ -143,12 +142,12 @@ def test_the_fused_joint_is_the_joint_even_at_logits_where_exp_overflows() -> No
     pixels = torch.arange(7)
     with torch.no_grad():
         for scale in (1.0, 1e4):
-            model.decoder.logits.weight.mul_(scale)
+            model.decoder.parameters_of_x.weight.mul_(scale)
             torch.testing.assert_close(
-                fused_log_joint(model, x)(z), model.joint_log_density(x, z), rtol=1e-6, atol=1e-4
+                model.log_joint_of_each(x)(z), model.joint_log_density(x, z), rtol=1e-6, atol=1e-4
             )
             torch.testing.assert_close(
-                fused_log_joint(model, x[:, :7], pixels)(z),
+                model.log_joint_of_each(x[:, :7], pixels)(z),
                 model.joint_log_density(x[:, :7], z, pixels),
                 rtol=1e-6,
                 atol=1e-4,

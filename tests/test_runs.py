@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from vae_exp import runs
 from vae_exp.building import build, check_targets
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 
 def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
@@ -28,7 +28,7 @@ def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
 def make_run(folder: Path, latent_dim: int = 2, saved: int | None = None) -> VAE:
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save({"model": model_config(saved or latent_dim)}, folder / runs.CONFIG)
-    model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,)))
+    model = VAE(latent_dim, Encoder((8,)), Decoder((8,)))
     runs.save_weights(model, folder / runs.WEIGHTS)
     return model
 

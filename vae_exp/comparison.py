@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_exp import folders, runs
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
-from vae_exp.evaluation import Estimate, elbo_terms, estimate
+from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.tasks import splits_of
 
 QUANTITIES = {

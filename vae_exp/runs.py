@@ -25,7 +25,7 @@ from vae_exp.building import build
 from vae_exp.errors import UserError
 from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, METRICS_LOCK, WEIGHTS
 from vae_exp.folders import find as find
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 from vae_exp.schema import SCHEMA, check_schema
 
 KEY = "vae_exp"  # of what is ours in a checkpoint and in the header of the weights

@@ -12,13 +12,13 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from vae_exp import bounds
 from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
-from vae_exp.errors import UserError
-from vae_exp.model import VAE, Terms
-from vae_exp.networks import check_positive
-from vae_exp.seeding import generator
+from vae_exp.errors import UserError, check_positive
+from vae_exp.inference import bounds
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.optimizers import refuse_forgotten
+from vae_exp.probability.streams import generator
 from vae_exp.watch import Diverged, Watch
 
 
@@ -154,8 +154,9 @@ class VAEModule(pl.LightningModule):
     def noise(self, batch: int, purpose: str, index: int) -> Tensor:
         """ε of one batch: [S, B, Z], drawn from the stream (seed, purpose, index)."""
         draws = generator(self.seed, purpose, index, device=self.device)
-        shape = (self.objective.samples, batch, self.model.latent_dim)
-        return torch.randn(shape, generator=draws, device=self.device)
+        return self.model.noise.draw(
+            self.objective.samples, batch, generator=draws, device=self.device
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule step by step."""
@@ -165,6 +166,7 @@ class VAEModule(pl.LightningModule):
         assert self.trainer.max_epochs is not None
         self.total_steps = self.trainer.max_epochs * data.train_dataloader().batches
         optimizer, schedule = self.optimizer_factory.build(self.model, self.total_steps)
+        refuse_forgotten(self.model, optimizer)
         if schedule is None:
             return optimizer
         return [optimizer], [schedule]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from vae_exp.data import Splits
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 
 
 @dataclass(frozen=True)

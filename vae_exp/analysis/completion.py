@@ -9,10 +9,13 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import completion, figures, masks
+from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.completion_figure import draw
-from vae_exp.completion import (
+from vae_exp.data import Split, Splits
+from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation import completion, masks
+from vae_exp.evaluation.completion import (
     DIAGONAL,
     ENCODER,
     EXACT,
@@ -22,13 +25,10 @@ from vae_exp.completion import (
     Masked,
     Score,
 )
-from vae_exp.data import Split, Splits
-from vae_exp.errors import UserError
-from vae_exp.evaluation import elbo_terms, estimate
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.evaluation.estimates import elbo_terms, estimate
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 from vae_exp.ranges import NonNegative, Positive
-from vae_exp.seeding import generator
 
 LABELS = {FULL: "full q, SVI", DIAGONAL: "diagonal q, SVI", ENCODER: "encoder, hidden = 0"}
 TRUSTED = 0.7  # the largest Pareto k̂ of an estimate that can be trusted

@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_exp import completion, figures
+from vae_exp import figures
 from vae_exp.analysis.plane import NEGLIGIBLE, REACH, Window, widest_plane, window
-from vae_exp.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
-from vae_exp.seeding import generator
+from vae_exp.evaluation import completion
+from vae_exp.evaluation.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
+from vae_exp.probability.streams import generator
 
 HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
@@ -68,7 +69,7 @@ def draw_densities(ax: Axes, masked: Masked, found: Inference, scored: dict[str,
     labels = {name: f"{name}: KL {score.kl.item():.2g}" for name, score in scored.items()}
     labels[JOINT] = "p(z | visible)" if dims == 1 else JOINT
     densities = {JOINT: at_rows(masked.log_joint)}
-    densities |= {name: at_rows(q.log_density) for name, q in found.by_name().items()}
+    densities |= {name: at_rows(q.log_prob) for name, q in found.by_name().items()}
     encoder = densities.pop(ENCODER)
 
     def look(densities: dict[str, LogDensity]) -> Window:

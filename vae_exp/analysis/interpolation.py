@@ -6,10 +6,9 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Split, Splits
-from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.seeding import generator
+from vae_exp.errors import UserError, check_positive
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 
 
 def interpolate(za: Tensor, zb: Tensor, alpha: float | Tensor) -> Tensor:
@@ -51,7 +50,7 @@ class Interpolation:
         z = interpolate(
             means[:, :1], means[:, 1:], alphas.to(means.device)[:, None]
         )  # [P, points, Z]
-        between = torch.sigmoid(model.decoder(z)).cpu()  # [P, points, D]
+        between = model.likelihood(z).mean.cpu()  # [P, points, D]
         classes = splits.test.labels[pairs].tolist()
         fig = figures.image_grid(
             torch.cat([ends[:, :1], between, ends[:, 1:]], 1),

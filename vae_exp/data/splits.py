@@ -16,7 +16,7 @@ from torch import Tensor
 from vae_exp.data import digits, mnist
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 AUTO_TIMEOUT = 3.0
 _BLOCK = 4096

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vae_exp.data import batch_x
-from vae_exp.model import VAE, Terms
-from vae_exp.seeding import generator
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.probability.streams import generator
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def elbo_terms(
     images [N, D] -> terms [N], estimated from ``samples`` z an image. The noise of an image
     depends on its place and on ``seed``, not on ``batch_size``.
     """
-    shape = (samples, len(images), model.latent_dim)
-    noise = torch.randn(shape, generator=generator(seed, "elbo"))
+    noise = model.noise.draw(samples, len(images), generator=generator(seed, "elbo"))
     batches = [
         model.elbo_terms(x.to(model.device), epsilon.to(model.device))
         for x, epsilon in zip(

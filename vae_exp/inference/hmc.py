@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_exp.svi import LogJoint
+from vae_exp.inference.svi import LogJoint
 
 ROWS = 1024  # z at a time through a log density: what their gradient needs stays in the cache
 

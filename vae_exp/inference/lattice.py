@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
-
-Progress = Callable[[float], None]
+from vae_exp.inference.progress import Progress, share, silent
 
 SIDE = 0.48  # of a tile in the scan
 WIDTH = 12  # tiles on either side of the middle one in the square scanned first: [−6, 6]
@@ -47,7 +46,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Integral:
     """log p(x) and the moments of p(z | x), per image, in float64.
 
     ``error`` is the larger of what the last halving of the step changed and what the halving
@@ -71,7 +70,7 @@ class Evidence:
 @torch.no_grad()
 def integrate(
     table: Table, *, tolerance: float = 1e-3, progress: Progress | None = None
-) -> Evidence:
+) -> Integral:
     """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats where possible.
 
     ``progress`` is told the fraction that is done. Raises UserError where latent_dim > 2.
@@ -85,12 +84,12 @@ def integrate(
     source = _Source(table)
     parts = []
     for done, rows in enumerate(blocks):
-        report = _share(progress or _silent, done / len(blocks), 1 / len(blocks))
+        report = share(progress or silent, done / len(blocks), 1 / len(blocks))
         parts.append(_integrate_block(source, rows, tolerance, report))
     if progress is not None:
         progress(1.0)
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Evidence(
+    return Integral(
         **found, tolerance=tolerance, points=source.points, evaluations=source.evaluations
     )
 
@@ -155,11 +154,11 @@ class _Support:
 def _integrate_block(
     source: _Source, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
-    support, peak, half_width = _scan(source, rows, _share(progress, 0.0, 0.5))
+    support, peak, half_width = _scan(source, rows, share(progress, 0.0, 0.5))
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
     for level, (side, per_axis) in enumerate(LEVELS):
-        report = _share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
+        report = share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
         finer_side = LEVELS[min(level + 1, len(LEVELS) - 1)][0]
         cuts = round(side / finer_side)
         sums, bounds = _sum_lattice(source, rows, support, side, per_axis, cuts, report)
@@ -192,7 +191,7 @@ def _scan(source: _Source, rows: Tensor, progress: Progress) -> tuple[_Support, 
     pending = torch.arange(count, device=device)
     tiles, pairs, seen = [_grid(torch.arange(-width, width + 1, device=device), dims)], [], 0
     for growth in range(GROWTHS + 1):
-        report = _share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
+        report = share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
         top, bound = _scan_tiles(source, rows[pending], tiles[-1], report)
         peak[pending] = torch.maximum(peak[pending], top)
         active = bound > peak[pending, None] - DROPPED
@@ -360,12 +359,3 @@ def _features(offsets: Tensor, side: float, per_axis: int) -> Tensor:
     one_hot = torch.eye(4**dims, dtype=offsets.dtype, device=index.device)[lattice]
     outer = offsets[:, :, None] * offsets[:, None, :]
     return torch.cat([one_hot, offsets, outer.flatten(1)], 1)
-
-
-def _silent(fraction: float) -> None:
-    """Progress that nobody asked for."""
-
-
-def _share(progress: Progress, start: float, length: float) -> Progress:
-    """The progress of a part, told as that of the whole."""
-    return lambda fraction: progress(start + length * fraction)

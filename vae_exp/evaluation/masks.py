@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 SIDE = 28
 NAMES = ("top", "bottom", "left", "right", "centre")
