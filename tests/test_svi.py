@@ -131,10 +131,11 @@ def test_fitting_leaves_its_start_alone() -> None:
 
 
 def test_noise_comes_in_pairs_that_cancel() -> None:
-    noise = svi.antithetic_noise(8, torch.zeros(3, 2), seeded())
+    q = DiagonalGaussian(torch.zeros(3, 2), torch.zeros(3, 2))
+    noise = svi.antithetic_noise(8, q, seeded())
     assert noise.shape == (8, 3, 2)
     torch.testing.assert_close(noise.sum(0), torch.zeros(3, 2))
-    assert svi.antithetic_noise(5, torch.zeros(3, 2), seeded()).shape == (5, 3, 2)
+    assert svi.antithetic_noise(5, q, seeded()).shape == (5, 3, 2)
 
 
 def test_starts_are_the_best_of_disjoint_candidates() -> None:

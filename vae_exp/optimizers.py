@@ -1,6 +1,7 @@
 """Optimisers with their learning-rate schedules, built once the number of steps is known."""
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -72,7 +73,7 @@ class AdamOneCycle:
 
     def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of a run of ``steps`` steps."""
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(model.encoder.parameters()), "weight_decay": self.encoder_weight_decay},
             {"params": [p for name, p in model.named_parameters() if not of_encoder(name)]},
         ]

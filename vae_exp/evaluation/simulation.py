@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Distribution
 
 BLOCK = 500  # images at a time
 
@@ -14,10 +15,10 @@ def simulate(model: VAE, count: int, draws: torch.Generator) -> tuple[Tensor, Te
 
     So z is an exact sample of p(z | x).
     """
-    prior = model.prior
-    z = prior.sample(prior.noise.draw(count, generator=draws, device=model.device))
-    images = []
-    for part in z.split(BLOCK):
-        p_x = model.likelihood(part)
-        images.append(p_x.sample(p_x.noise.draw(len(part), generator=draws, device=model.device)))
-    return z, torch.cat(images)
+
+    def drawn(p: Distribution, samples: int) -> Tensor:
+        noise = p.noise.draw(samples, generator=draws, device=model.device, dtype=model.dtype)
+        return p.sample(noise)
+
+    z = drawn(model.prior, count)
+    return z, torch.cat([drawn(model.likelihood(part), len(part)) for part in z.split(BLOCK)])

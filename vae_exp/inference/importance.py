@@ -44,8 +44,8 @@ def weigh(
     """
     rungs = sorted(set(samples))
     total = rungs[-1]
-    images = len(q.mean)
-    weights = Weights(images, tail_length(total) + 1, q.mean.device)
+    images = len(q.like)
+    weights = Weights(images, tail_length(total) + 1, q.like.device)
     streams = [generator(seed, "importance", first + image) for image in range(images)]
     bounds = {}
     for start in range(0, total, DRAW):
@@ -145,6 +145,6 @@ def _quartile(ascending: Tensor) -> Tensor:
 
 def _noise(streams: Sequence[torch.Generator], q: Posterior) -> Tensor:
     """DRAW further ε of every image's own stream: [DRAW, B, N]."""
-    like = q.mean
+    like = q.like
     draws = [q.noise.draw(DRAW, generator=stream, dtype=like.dtype) for stream in streams]
     return torch.stack(draws, 1).to(like.device)

@@ -63,7 +63,7 @@ def hermite_elbo(log_joint: LogJoint, q: Posterior, *, nodes: int = 12) -> Tenso
             f"Gauss–Hermite products need a q made from 1 or 2 Gaussian numbers, got "
             f"{q.noise.size} {q.noise.kind} ones: use svi.elbo_of"
         )
-    dims, like = q.noise.size, q.mean
+    dims, like = q.noise.size, q.like
     points, weights = (torch.from_numpy(part).to(like) for part in hermegauss(nodes))
     noise = torch.cartesian_prod(*[points] * dims).reshape(-1, dims)
     weight = torch.cartesian_prod(*[weights] * dims).reshape(-1, dims).prod(1)

@@ -42,7 +42,7 @@ def fit(
     parameters = [p.detach().clone().requires_grad_() for p in start.variational_parameters()]
     optimizer = torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    at_once = max(1, ROWS // max(1, start.mean[..., 0].numel()))
+    at_once = max(1, ROWS // max(1, start.like[..., 0].numel()))
     trace = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -62,14 +62,7 @@ def antithetic_noise(
     samples: int, q: Posterior, generator: torch.Generator | None = None
 ) -> Tensor:
     """Noise for a q in pairs ε, −ε: [samples, .., N]; an odd one stands alone."""
-    like = q.mean
-    half = q.noise.draw(
-        (samples + 1) // 2,
-        *like.shape[:-1],
-        generator=generator,
-        device=like.device,
-        dtype=like.dtype,
-    )
+    half = q.draw_noise((samples + 1) // 2, generator)
     return torch.cat([half, -half])[:samples]
 
 

@@ -105,6 +105,11 @@ class VAE(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
     def prior(self) -> Distribution:
         """p(z)."""
         distribution: Distribution = self.prior_family()

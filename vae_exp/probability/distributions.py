@@ -81,13 +81,43 @@ class Posterior(Distribution):
         """The q of some images: ``index`` is applied to the leading axes."""
         return self.with_parameters([part[index] for part in self.variational_parameters()])
 
-    def draw(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ q: [S, .., Z]."""
-        like = self.mean
-        noise = self.noise.draw(
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the leading axes, the device and the precision of q: [.., any]."""
+        return self.variational_parameters()[0]
+
+    def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Noise for samples of every density: [S, .., N]."""
+        like = self.like
+        return self.noise.draw(
             samples, *like.shape[:-1], generator=generator, device=like.device, dtype=like.dtype
         )
-        return self.sample(noise)
+
+    def draw(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ q: [S, .., Z]."""
+        return self.sample(self.draw_noise(samples, generator))
+
+
+class SampledMoments(Posterior):
+    """A q whose mean and covariance have no closed form: they come from samples of it."""
+
+    MOMENTS = 2048  # samples
+
+    @property
+    def mean(self) -> Tensor:
+        """E_q z: [.., Z]."""
+        return self._samples().mean(0)
+
+    def scale(self) -> Tensor:
+        """A lower-triangular L with covariance L Lᵀ: [.., Z, Z]."""
+        z = self._samples()
+        centred = z - z.mean(0)
+        covariance = torch.einsum("s...i,s...j->...ij", centred, centred) / len(z)
+        scale: Tensor = torch.linalg.cholesky(covariance)
+        return scale
+
+    def _samples(self) -> Tensor:
+        return self.draw(self.MOMENTS, torch.Generator().manual_seed(0))
 
 
 Q = TypeVar("Q", bound=Posterior)
