@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_exp.callbacks import EpochProgress, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
+from vae_exp.fitting import Objective
 from vae_exp.inference import bounds
 from vae_exp.interrupts import Interrupts
 from vae_exp.models.networks import Decoder, Encoder
@@ -24,7 +25,7 @@ from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE
 from vae_exp.optimizers import AdamOneCycle
 from vae_exp.tasks import describe_images, hush_lightning
-from vae_exp.training import Hardware, Objective, VAEModule
+from vae_exp.training import Hardware, VAEModule
 
 STEPS = "vae_exp, steps of an epoch"
 WHOLE = "vae_exp, whole epoch"

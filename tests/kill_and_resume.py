@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from vae_exp import config
-from vae_exp.building import build
+from vae_exp.config import built
 
 SMALL = (
     "data=debug",
@@ -79,7 +79,7 @@ def small_config(*words: str) -> DictConfig:
 def train(folder: Path, *words: str) -> None:
     """Run a small job in this process, from the newest checkpoint in a folder."""
     cfg = small_config(*words)
-    build(cfg.task)(cfg, folder)
+    built(cfg, "task")(cfg, folder)
 
 
 def wait_until(

@@ -22,7 +22,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 
 from vae_exp import board, folders
 from vae_exp.analysis.scatter import encoder_means
-from vae_exp.building import build
+from vae_exp.config import built
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 
@@ -150,7 +150,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
     [embedding] = config.embeddings
     loaded = runs.load(str(run))
     loaded.config.data.root = small_config().data.root
-    data = build(loaded.config.data)
+    data = built(loaded.config, "data")
     data.setup()
     split = data.splits.test
     points = torch.from_numpy(np.loadtxt(run / embedding.tensor_path, dtype=np.float32))
@@ -171,7 +171,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
 def test_a_line_or_a_plane_is_put_in_the_projectors_space(
     latent_dim: int, run: Path, tmp_path: Path
 ) -> None:
-    data = build(small_config().data)
+    data = built(small_config(), "data")
     data.setup()
     model = VAE(latent_dim, Encoder((5,)), Decoder((5,)))
     board.project(tmp_path, model, data.splits.test, limit=30)

@@ -123,7 +123,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("model.encoder=3",), "model.encoder"),
     (("model.encoder.hidden=3",), "model.encoder.hidden must be"),
     (("model.encoder={_target_:os.getcwd}",), "model.encoder"),
-    (("model._target_=vae_exp.model.Nope",), "model._target_"),
+    (("model._target_=vae_exp.models.vae.Nope",), "model._target_"),
     (("-m", "seed=interval(0,3)"), "INTERVAL_SWEEP"),
     (("-m", "seed=glob(*)"), "no job"),
     (("--config-name", "x"), "--config-name"),

@@ -12,8 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_exp import __main__ as cli
-from vae_exp import comparison, runs, tasks
-from vae_exp.building import build
+from vae_exp import comparison, parts, runs, tasks
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
@@ -54,7 +53,7 @@ def data_config(seed: int = 0, binarization: str = "threshold") -> dict[str, Any
 
 @cache
 def splits_of(seed: int, binarization: str) -> Splits:
-    module = build(OmegaConf.create(data_config(seed, binarization)))
+    module = parts.build(data_config(seed, binarization))
     module.setup()
     return module.splits
 
@@ -63,12 +62,13 @@ def make_run(
     folder: Path, model: VAE, seed: int = 0, data_seed: int = 0, binarization: str = "threshold"
 ) -> Path:
     """A finished run of a model: its config, its weights and its test numbers."""
-    layer = {"latent_dim": model.latent_dim, "hidden": [8]}
+    layer = {"hidden": [8]}
     config = {
         "model": {
-            "_target_": "vae_exp.model.VAE",
-            "encoder": {"_target_": "vae_exp.networks.Encoder", **layer},
-            "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
+            "_target_": "vae_exp.models.vae.VAE",
+            "latent_dim": model.latent_dim,
+            "encoder": {"_target_": "vae_exp.models.networks.Encoder", **layer},
+            "decoder": {"_target_": "vae_exp.models.networks.Decoder", **layer},
         },
         "data": data_config(data_seed, binarization),
     }

@@ -88,11 +88,11 @@ def test_metrics_say_what_they_are_about(run: Path) -> None:
 
 
 def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
-    from vae_exp.building import build
+    from vae_exp.config import built
 
     loaded = runs.load(str(run))
     loaded.config.data.root = str(mnist_folder() or "data")
-    data = build(loaded.config.data)
+    data = built(loaded.config, "data")
     data.setup()
     from vae_exp.evaluation.estimates import elbo_terms
 

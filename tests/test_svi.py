@@ -176,7 +176,7 @@ def test_a_posterior_a_hundredth_wide_is_reached() -> None:
         torch.full((1, 2), math.log(0.01), dtype=torch.float64),
     )
     begin = DiagonalGaussian(target.mean + 0.05, torch.full_like(target.mean, -2.0))
-    q = svi.fit(target.log_density, begin, steps=600, generator=seeded()).q
+    q = svi.fit(target.log_prob, begin, steps=600, generator=seeded()).q
     torch.testing.assert_close(q.log_std, target.log_std, atol=0.02, rtol=0)
     torch.testing.assert_close(q.mean, target.mean, atol=1e-4, rtol=0)
 

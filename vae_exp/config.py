@@ -27,7 +27,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_exp import signatures
+from vae_exp import parts
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS, Config, check_knob, expected
@@ -123,8 +123,9 @@ def check(cfg: DictConfig, overrides: list[Override]) -> None:
             raise UserError(f"{group} must be one of {', '.join(choices(group))}")
         if not isinstance(resolved(cfg, group), dict):
             raise UserError(f"{group} must be one of {', '.join(choices(group))}, got {cfg[group]}")
-    for group in GROUPS:
-        signatures.check(resolved(cfg, group), group)
+    wrong = [line for group in GROUPS for line in parts.problems(resolved(cfg, group), group)]
+    if wrong:
+        raise UserError("\n".join(wrong))
     if cfg.data._target_.startswith("vae_exp.data."):
         settings = inspect.signature(check_data_settings).parameters
         check_data_settings(**{k: v for k, v in resolved(cfg, "data").items() if k in settings})
@@ -295,6 +296,11 @@ def resolved(cfg: DictConfig, key: str) -> Any:
     except (OmegaConfBaseException, AttributeError) as error:
         at = getattr(error, "full_key", None) or key
         raise UserError(f"{at}: {_first_line(error)}") from error
+
+
+def built(cfg: DictConfig, group: str) -> Any:
+    """The part that a group of a composed config describes; raises UserError if it does not fit."""
+    return parts.build(resolved(cfg, group), group)
 
 
 def _explain(error: Exception, overrides: list[Override]) -> str:

@@ -26,8 +26,23 @@ from vae_exp.errors import UserError
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TARGET = "_target_"
+PLAIN_MODULES = ("builtins", "pathlib", "typing", "types")
 REFUSED_KEYS = ("_args_", "_partial_", "_recursive_", "_convert_")
-STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+PLAIN_WORDS = {
+    "Input should be ": "must be ",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "a valid dictionary": "a mapping",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "less than": "<",
+    "Field required": "must be given",
+}
 
 _plugins: set[str] = set()
 
@@ -89,10 +104,10 @@ def _built(annotation: Any, value: Any) -> Any:
     if _is_part(value):
         return _build(value, {})
     if isinstance(value, dict) and any(map(_is_part, value.values())):
-        return {name: _built(annotation, item) for name, item in value.items()}
+        return {name: _built(_inner(annotation), item) for name, item in value.items()}
     if isinstance(value, list) and any(map(_is_part, value)):
-        return [_built(annotation, item) for item in value]
-    return _adapter(annotation).validate_json(json.dumps(_as_list(annotation, value)))
+        return [_built(_inner(annotation), item) for item in value]
+    return adapter(annotation).validate_json(json.dumps(_as_list(annotation, value)))
 
 
 def _of_part(node: Any, key: str, kinds: Sequence[type]) -> Iterator[str]:
@@ -139,34 +154,45 @@ def _unknown(key: str, name: str, known: Iterable[str]) -> str:
 
 
 def _of_value(annotation: Any, value: Any, key: str) -> Iterator[str]:
-    kinds = list(_classes(annotation))
+    kinds, inner = list(_classes(annotation)), _inner(annotation)
+    of_parts = any(True for _ in _classes(inner))
     if _is_part(value):
         yield from _of_part(value, key, kinds)
-    elif isinstance(value, dict) and any(map(_is_part, value.values())):
+    elif isinstance(value, dict) and of_parts:
         for name, item in value.items():
-            yield from _of_value(get_args(annotation)[-1], item, f"{key}.{name}")
-    elif isinstance(value, list) and any(map(_is_part, value)):
+            yield from _of_value(inner, item, f"{key}.{name}")
+    elif isinstance(value, list) and of_parts:
         for index, item in enumerate(value):
-            yield from _of_value(get_args(annotation)[0], item, f"{key}.{index}")
-    elif kinds and value is not None:
+            yield from _of_value(inner, item, f"{key}.{index}")
+    elif kinds and (value is not None or types.NoneType not in get_args(annotation)):
         got = reprlib.repr(value)
         yield f"{key} must be {_names(kinds)}, a mapping with {TARGET}, got {got}"
     else:
-        yield from _of_plain(annotation, _as_list(annotation, value), key)
+        yield from plain_problems(annotation, _as_list(annotation, value), key)
 
 
-def _of_plain(annotation: Any, value: Any, key: str) -> Iterator[str]:
+def _inner(annotation: Any) -> Any:
+    """What a mapping or a sequence holds, by its annotation."""
+    holds = get_origin(annotation) in (Mapping, dict, Sequence, list, tuple)
+    return get_args(annotation)[-1] if holds else None
+
+
+def plain_problems(annotation: Any, value: Any, key: str) -> Iterator[str]:
+    """What is wrong with a plain value at a dotted key, held against an annotation."""
     try:
-        _adapter(annotation).validate_json(json.dumps(value))
+        adapter(annotation).validate_json(json.dumps(value))
     except ValidationError as error:
-        found: dict[str, list[str]] = {}
+        found: dict[tuple[str, str], list[str]] = {}
         for each in error.errors(include_url=False):
             place = ".".join([key, *(str(at) for at in each["loc"] if not _is_branch(at))])
-            message = each["msg"].replace("Input should be", "must be")
-            found.setdefault(f"{place}|{reprlib.repr(each['input'])}", []).append(message)
-        for at, messages in found.items():
-            place, _, got = at.partition("|")
+            message = each["msg"]
+            for hard, plain in PLAIN_WORDS.items():
+                message = message.replace(hard, plain)
+            found.setdefault((place, reprlib.repr(each["input"])), []).append(message)
+        for (place, got), messages in found.items():
             yield f"{place} {' or '.join(dict.fromkeys(messages))}, got {got}"
+    except TypeError:
+        yield f"{key} must be a plain value, got {reprlib.repr(value)}"
 
 
 def _is_branch(at: Any) -> bool:
@@ -210,7 +236,8 @@ def _annotations(part: Any) -> dict[str, Any]:
 
 
 @cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter(annotation: Any) -> TypeAdapter[Any]:
+    """What validates plain values by an annotation: strictly, and without infinities."""
     return TypeAdapter(annotation, config=STRICT)
 
 
@@ -221,7 +248,7 @@ def _classes(annotation: Any) -> Iterator[type]:
             yield from _classes(option)
     elif get_origin(annotation) is Annotated:
         yield from _classes(get_args(annotation)[0])
-    elif inspect.isclass(annotation) and annotation.__module__ not in ("builtins", "pathlib"):
+    elif inspect.isclass(annotation) and annotation.__module__ not in PLAIN_MODULES:
         yield annotation
 
 

@@ -19,14 +19,15 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_exp import signatures
+from vae_exp import parts
 from vae_exp.atomic import write_atomically
-from vae_exp.building import build
+from vae_exp.config import built
 from vae_exp.errors import UserError
 from vae_exp.folders import CHECKPOINTS, CONFIG, METRICS, METRICS_LOCK, WEIGHTS
 from vae_exp.folders import find as find
 from vae_exp.models.vae import VAE
 from vae_exp.schema import SCHEMA, check_schema
+from vae_exp.upgrade import upgraded_part, upgraded_weights
 
 KEY = "vae_exp"  # of what is ours in a checkpoint and in the header of the weights
 
@@ -60,7 +61,7 @@ def load(spec: str) -> Run:
     if not weights.is_file():
         raise UserError(f"{folder} has no {WEIGHTS}: the run did not finish; resume={folder}")
     config = read_config(folder, ["model"])
-    model: VAE = build(config.model)
+    model: VAE = built(config, "model")
     load_weights(model, weights)
     return Run(folder, config, model.eval())
 
@@ -81,7 +82,11 @@ def read_config(folder: Path, groups: Iterable[str]) -> DictConfig:
     for group in groups:
         try:
             node = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
-            signatures.check(node, group)
+            node = upgraded_part(node)
+            wrong = parts.problems(node, group)
+            if wrong:
+                raise UserError(wrong[0])
+            config[group] = node
         except (OmegaConfBaseException, ValueError, UserError) as error:
             raise UserError(f"{path}: {group}: {_first_line(error)}") from error
     return config
@@ -114,6 +119,7 @@ def load_weights(model: VAE, path: Path) -> None:
             for key, tensor in load_checkpoint(path)["state_dict"].items()
             if key.startswith("model.")
         }
+    weights = upgraded_weights(weights)
     expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: list(tensor.shape) for name, tensor in weights.items()}
     if expected != found:

@@ -16,9 +16,9 @@ from rich.table import Table
 from vae_exp import board, checkpointing, folders, runs
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.atomic import write_atomically
-from vae_exp.building import build
 from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
+from vae_exp.config import built
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.distributed import Lost
 from vae_exp.errors import UserError, check_positive
@@ -36,7 +36,7 @@ from vae_exp.watch import Diverged
 
 def execute(cfg: DictConfig) -> float | None:
     """Run the config's task; training returns its val/elbo, for searches over settings."""
-    task = build(cfg.task)
+    task = built(cfg, "task")
     if isinstance(task, Train):
         folder = Path(HydraConfig.get().runtime.output_dir)
         folders.refuse_if_used(folder)
@@ -54,7 +54,7 @@ def execute(cfg: DictConfig) -> float | None:
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
     config = runs.read_config(folder, GROUPS)
-    task = build(config.task)
+    task = built(config, "task")
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
     print(f"resuming {folder}", flush=True)
@@ -82,7 +82,7 @@ def splits_of(run: runs.Run) -> Splits:
     made_with = runs.read_metrics(run.folder).get("data")
     if made_with is not None:
         run.config.data.source = made_with["name"]
-    data: DigitsDataModule = build(run.config.data)
+    data: DigitsDataModule = built(run.config, "data")
     data.setup()
     if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
         raise UserError(
@@ -133,7 +133,7 @@ class Train:
 
     def _run(self, cfg: DictConfig, folder: Path, interrupts: Interrupts) -> float:
         console = Console()
-        hardware: Hardware = build(cfg.trainer)
+        hardware: Hardware = built(cfg, "trainer")
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
         data = images(cfg, start)
@@ -193,13 +193,13 @@ class Train:
         hush_lightning()
         with torch.random.fork_rng():
             torch.manual_seed(stream_seed(cfg.seed, "weights"))
-            model: VAE = build(cfg.model)
+            model: VAE = built(cfg, "model")
         if start:
             runs.load_weights(model, start.path)
-        objective = build(cfg.objective)
+        objective = built(cfg, "objective")
         if hardware.compile:
             objective = Compiled(objective)
-        module = hardware.module(model, objective, build(cfg.optimizer), cfg.seed)
+        module = hardware.module(model, objective, built(cfg, "optimizer"), cfg.seed)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
         if self.figures_every and not folders.is_helper():
             callbacks.append(FiguresDuringTraining(self.analyses, self.figures_every))
@@ -212,13 +212,13 @@ class Train:
 
 def images(cfg: DictConfig, start: checkpointing.Start | None) -> DigitsDataModule:
     """The config's images; raises UserError where a resumed run would see others than before."""
-    data: DigitsDataModule = build(cfg.data)
+    data: DigitsDataModule = built(cfg, "data")
     data.setup()
     if start is None:
         return data
     if data.splits.source != start.images["name"] and cfg.data.source == "auto":
         cfg.data.source = start.images["name"]
-        data = build(cfg.data)
+        data = built(cfg, "data")
         data.setup()
     if describe_images(data.splits) != start.images:
         raise UserError(

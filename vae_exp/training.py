@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,34 +10,16 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError, check_positive
+from vae_exp.fitting import Objective, OptimizerFactory
 from vae_exp.inference import bounds
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.optimizers import refuse_forgotten
 from vae_exp.probability.streams import generator
 from vae_exp.watch import Diverged, Watch
-
-
-class Objective(Protocol):
-    """A bound on log p(x), per image."""
-
-    samples: int
-
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, Z] -> terms [B]."""
-        ...
-
-
-class OptimizerFactory(Protocol):
-    """An optimiser and its schedule for a run of a known length."""
-
-    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """For this model and this many steps."""
-        ...
 
 
 class BoundMeter(nn.Module):

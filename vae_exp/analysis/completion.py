@@ -26,12 +26,12 @@ from vae_exp.evaluation.completion import (
     Score,
 )
 from vae_exp.evaluation.estimates import elbo_terms, estimate
+from vae_exp.inference.importance import UNRELIABLE
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import NonNegative, Positive
 
 LABELS = {FULL: "full q, SVI", DIAGONAL: "diagonal q, SVI", ENCODER: "encoder, hidden = 0"}
-TRUSTED = 0.7  # the largest Pareto k̂ of an estimate that can be trusted
 BLOCK = 20  # images at a time
 
 
@@ -189,7 +189,7 @@ class Completion:
 
 def score_numbers(score: Score) -> dict[str, Any]:
     """A score for metrics.json: of one image, or means over several with standard errors."""
-    trusted = score.pareto_k <= TRUSTED
+    trusted = score.pareto_k <= UNRELIABLE
     numbers: dict[str, Any]
     if len(trusted) == 1:
         numbers = {"log_p_hidden": score.log_p_hidden.item(), "error": score.error.item()}
@@ -211,10 +211,10 @@ def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
     title = f"log p(hidden | visible) in nats, {subject}"
     table = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {TRUSTED}"):
+    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {UNRELIABLE}"):
         table.add_column(heading, justify="right")
     for name, score in scored.items():
-        doubtful = 1 - (score.pareto_k <= TRUSTED).double().mean().item()
+        doubtful = 1 - (score.pareto_k <= UNRELIABLE).double().mean().item()
         table.add_row(
             LABELS.get(name, name),
             cell(score.log_p_hidden, score.error),

@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.errors import UserError, check_positive
-from vae_exp.evaluation.exact import evidence, vae_table
+from vae_exp.evaluation.exact import evidence, is_exact, vae_table
 from vae_exp.inference import bounds
 from vae_exp.inference.quadrature import hermite_elbo, posterior_grid
 from vae_exp.models.vae import VAE, top_half
@@ -49,7 +49,7 @@ class Questions:
 
     def unsuited(self, model: VAE) -> str | None:
         """The evidence rests on exact posteriors, which take a grid over z."""
-        if model.latent_dim <= 2:
+        if is_exact(model):
             return None
         return f"the exact posterior needs latent_dim 1 or 2, the model has {model.latent_dim}"
 

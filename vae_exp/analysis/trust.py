@@ -15,12 +15,12 @@ from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.errors import UserError, check_positive
 from vae_exp.evaluation import diagnostics
-from vae_exp.evaluation.diagnostics import ACTIVE, LEVELS, UNRELIABLE, Aggregate, Calibration
+from vae_exp.evaluation.diagnostics import ACTIVE, LEVELS, Aggregate, Calibration
 from vae_exp.evaluation.estimates import Estimate, estimate
 from vae_exp.evaluation.importance import importance
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
-from vae_exp.inference.importance import Importance
+from vae_exp.inference.importance import UNRELIABLE, Importance
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import Positive

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Tensor
 
+from vae_exp.inference.importance import UNRELIABLE
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
 from vae_exp.probability.densities import LOG_2PI, gaussian_kl_to_standard
@@ -24,7 +25,6 @@ BLOCK = 500  # rows at a time
 SAMPLES = 1000  # of a q for what has no closed form
 TOLERANCE = 0.03  # by which a coverage may miss its level
 ERRORS = 3.0  # standard errors that a miss must exceed as well
-UNRELIABLE = 0.7  # k̂ beyond which importance sampling is not to be trusted
 FEW = 0.05  # of the images may have such a k̂
 
 

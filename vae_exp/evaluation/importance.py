@@ -51,6 +51,7 @@ def importance(
     samples: Sequence[int] = (1, 10, 100, 1000),
     *,
     seed: int = 0,
+    rows: int = ROWS,
     progress: Progress | None = None,
 ) -> Importance:
     """The encoder's q(z | x) as a proposal for every image.
@@ -62,11 +63,18 @@ def importance(
     for k in samples:
         check_positive("samples", k)
     parts = []
-    size = max(1, ROWS // min(DRAW, max(samples)))
+    size = max(1, rows // min(DRAW, max(samples)))
     for first in range(0, len(images), size):
         x = images[first : first + size].to(model.device)
         parts.append(
-            weigh(model.log_joint_of_each(x), model.posterior(x), samples, seed=seed, first=first)
+            weigh(
+                model.log_joint_of_each(x),
+                model.posterior(x),
+                samples,
+                seed=seed,
+                first=first,
+                rows=rows,
+            )
         )
         if progress is not None:
             progress(min(1.0, (first + size) / len(images)))

@@ -12,6 +12,7 @@ from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
 
 ROWS = 1024  # z at a time: their logits, 784 wide, stay in the cache
+UNRELIABLE = 0.7  # k̂ beyond which an estimate is not to be trusted
 DRAW = 256  # samples an image at a time: however many are asked for, the first ones are the same
 
 
@@ -37,6 +38,7 @@ def weigh(
     *,
     seed: int = 0,
     first: int = 0,
+    rows: int = ROWS,
 ) -> Importance:
     """Weigh samples of any q over images [B] by any log joint, z [S, B, Z] -> [S, B] in nats.
 
@@ -50,7 +52,7 @@ def weigh(
     bounds = {}
     for start in range(0, total, DRAW):
         z = q.sample(_noise(streams, q)[: total - start])
-        blocks = z.split(max(1, ROWS // images))
+        blocks = z.split(max(1, rows // images))
         log_weights = torch.cat([log_joint(block) - q.log_prob(block) for block in blocks])
         done = 0
         for k in [k for k in rungs if start < k <= start + len(z)]:
