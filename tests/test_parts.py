@@ -53,7 +53,7 @@ CONSTRUCTORS: dict[str, tuple[list[Any], list[Any]]] = {
     "Annotated[float, Gt(0), Lt(1)]": ([0.5], [0, 1, "a", float("nan")]),
     "list[int]": ([[], [1, 2], 1], [["a"], None]),
     "tuple[int, ...]": ([[1, 2]], [[1, "a"]]),
-    "tuple[int, float]": ([[1, 2.5]], [1.5, [1, "a"]]),
+    "tuple[int, float]": ([[1, 2.5]], [["a", 2.5], [1, "a"]]),
     "Literal['a', 'b']": (["a"], ["c", 1]),
     "dict[str, int]": ([{}, {"a": 1}], [1, {"a": "b"}]),
     "Mapping[str, Component]": ([{"a": BUILT}, {}], [1, {"a": 1}, {"a": OTHER}]),

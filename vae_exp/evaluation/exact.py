@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vae_exp.inference.lattice import Integral, Table, integrate
+from vae_exp.inference.lattice import ENTRIES, Integral, Table, integrate
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
 
@@ -25,6 +25,7 @@ def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
         model.latent_dim,
         x.dtype,
         x.device,
+        model.prior_family.reach(),
     )
 
 
@@ -34,6 +35,7 @@ def evidence(
     pixels: Tensor | None = None,
     *,
     tolerance: float = 1e-3,
+    entries: int = ENTRIES,
     progress: Progress | None = None,
 ) -> Integral:
     """log p(x) = log ∫ p(z) p(x | z) dz of every image x [B, D], in nats, and its error.
@@ -42,4 +44,6 @@ def evidence(
     probability of the rest given this part is a difference of two. ``progress`` is told the
     fraction that is done. Raises UserError where latent_dim > 2.
     """
-    return integrate(vae_table(model, x, pixels), tolerance=tolerance, progress=progress)
+    return integrate(
+        vae_table(model, x, pixels), tolerance=tolerance, entries=entries, progress=progress
+    )

@@ -17,7 +17,6 @@ from vae_exp.errors import UserError
 from vae_exp.inference.progress import Progress, share, silent
 
 SIDE = 0.48  # of a tile in the scan
-WIDTH = 12  # tiles on either side of the middle one in the square scanned first: [−6, 6]
 GROWTH = 1.5  # of that square, as long as mass is found in what it grew by
 GROWTHS = 3  # at most: to [−20.2, 20.2]
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
@@ -27,7 +26,6 @@ FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rou
 DROPPED = 25.0  # nats below an image's peak at which a tile is left out
 ENTRIES = 1 << 22  # of the largest table in memory
 TILES = 1 << 14  # of one image at most
-IMAGES = ENTRIES // 16**2  # at a time
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Table:
     latent_dim: int
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
+    reach: float = 6.0  # half the side of the box that is scanned first
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,15 @@ class Integral:
 
 @torch.no_grad()
 def integrate(
-    table: Table, *, tolerance: float = 1e-3, progress: Progress | None = None
+    table: Table,
+    *,
+    tolerance: float = 1e-3,
+    entries: int = ENTRIES,
+    progress: Progress | None = None,
 ) -> Integral:
-    """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats where possible.
+    """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats if possible.
 
+    No more than ``entries`` of the table are in memory at a time, 256 at least.
     ``progress`` is told the fraction that is done. Raises UserError where latent_dim > 2.
     """
     if table.latent_dim not in SCAN:
@@ -80,8 +84,9 @@ def integrate(
             f"the exact evidence needs latent_dim 1 or 2, got {table.latent_dim}: "
             "use an importance-weighted estimate"
         )
-    blocks = torch.split(torch.arange(table.images, device=table.device), IMAGES)
-    source = _Source(table)
+    images = max(1, entries // 16**2)
+    blocks = torch.split(torch.arange(table.images, device=table.device), images)
+    source = _Source(table, entries)
     parts = []
     for done, rows in enumerate(blocks):
         report = share(progress or silent, done / len(blocks), 1 / len(blocks))
@@ -97,8 +102,9 @@ def integrate(
 class _Source:
     """A table that counts what is asked of it."""
 
-    def __init__(self, table: Table):
+    def __init__(self, table: Table, entries: int):
         self.table = table
+        self.entries = entries
         self.points = 0
         self.evaluations = 0
 
@@ -185,7 +191,7 @@ def _scan(source: _Source, rows: Tensor, progress: Progress) -> tuple[_Support, 
     Returns the support, the highest log density seen and the half-width searched, [B] each.
     """
     dims, device = source.table.latent_dim, rows.device
-    count, width = len(rows), WIDTH
+    count, width = len(rows), math.ceil(source.table.reach / SIDE - 0.5)
     peak = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
     left_out, half_width = peak.clone(), peak.clone()
     pending = torch.arange(count, device=device)
@@ -224,7 +230,7 @@ def _scan_tiles(
     per_axis = SCAN[dims]
     offsets = _offsets(SIDE, per_axis, dims, rows.device)
     peak, bounds = [], []
-    parts = torch.split(tiles, max(1, ENTRIES // (len(rows) * len(offsets))))
+    parts = torch.split(tiles, max(1, source.entries // (len(rows) * len(offsets))))
     axes = tuple(range(1, dims + 1))
     for done, part in enumerate(parts):
         z = (_centre(part, SIDE) + offsets[:, None]).reshape(-1, dims)
