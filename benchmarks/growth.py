@@ -17,7 +17,7 @@ from rich.progress import track
 
 from vae_exp import figures
 from vae_exp.data import DigitsDataModule
-from vae_exp.objectives import ELBO, IWAE
+from vae_exp.models.objectives import ELBO, IWAE
 
 ROUNDS = 3
 GROWN = {

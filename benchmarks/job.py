@@ -11,11 +11,12 @@ import torch
 
 from benchmarks.products import LIMIT, EvaluationProducts, InferenceProducts
 from benchmarks.training import default_model
-from vae_exp import evaluation, svi
 from vae_exp.data import DigitsDataModule
-from vae_exp.model import top_half
-from vae_exp.posteriors import DiagonalGaussian
-from vae_exp.seeding import generator
+from vae_exp.evaluation import estimates
+from vae_exp.inference import svi
+from vae_exp.models.vae import top_half
+from vae_exp.probability.gaussians import DiagonalGaussian
+from vae_exp.probability.streams import generator
 
 IMPORTS = "import torch, pytorch_lightning"
 FIRST_STEP = "python -m vae_exp, to its first step"
@@ -80,7 +81,7 @@ class Evaluation:
         """Once, after its products."""
         limit = self.limit()
         start = time.perf_counter()
-        evaluation.elbo_terms(self.model, self.images)
+        estimates.elbo_terms(self.model, self.images)
         return {**limit, ELBO: time.perf_counter() - start}
 
 

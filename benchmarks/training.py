@@ -14,17 +14,18 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_exp import bounds
 from vae_exp.callbacks import EpochProgress, QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
+from vae_exp.fitting import Objective
+from vae_exp.inference import bounds
 from vae_exp.interrupts import Interrupts
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO
+from vae_exp.models.vae import VAE
 from vae_exp.optimizers import AdamOneCycle
 from vae_exp.tasks import describe_images, hush_lightning
-from vae_exp.training import Hardware, Objective, VAEModule
+from vae_exp.training import Hardware, VAEModule
 
 STEPS = "vae_exp, steps of an epoch"
 WHOLE = "vae_exp, whole epoch"
@@ -36,7 +37,7 @@ EPOCHS = 4  # of a fit; the first does not count
 
 def default_model(latent_dim: int = 2, hidden: int = 500) -> VAE:
     """The assignment's."""
-    return VAE(Encoder(latent_dim, (hidden,)), Decoder(latent_dim, (hidden,)))
+    return VAE(latent_dim, Encoder((hidden,)), Decoder((hidden,)))
 
 
 class Stamps(pl.Callback):

@@ -24,9 +24,9 @@ from vae_exp.analysis.samples import Samples
 from vae_exp.analysis.scatter import Scatter, principal_plane
 from vae_exp.data import Splits, load_splits
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.seeding import generator
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 
 ANALYSES = [Samples(), Scatter(), Interpolation(), Manifold()]
 
@@ -44,9 +44,9 @@ def model_of(latent_dim: int) -> VAE:
     """A model whose means depend on z, and whose latents depend on x, as if trained."""
     with torch.random.fork_rng():
         torch.manual_seed(latent_dim)
-        model = VAE(Encoder(latent_dim, (16,)), Decoder(latent_dim, (16,)))
+        model = VAE(latent_dim, Encoder((16,)), Decoder((16,)))
     with torch.no_grad():
-        model.decoder.logits.weight *= 20
+        model.decoder.parameters_of_x.weight *= 20
     return model
 
 
@@ -144,7 +144,7 @@ def test_scatter_puts_every_training_image_at_its_encoder_mean_in_its_colour(
     ax = drawn(Scatter(), model, splits).axes[0]
     (dots,) = ax.collections
     with torch.no_grad():
-        means, _ = model.encoder(splits.train.images)
+        means = model.posterior(splits.train.images).mean
     assert torch.allclose(torch.tensor(dots.get_offsets().data).float(), means, atol=1e-5)
     colours = [figures.CLASS_COLORS[label] for label in splits.train.labels]
     assert [to_hex(face) for face in dots.get_facecolors()] == colours
@@ -220,7 +220,7 @@ def test_interpolation_shows_true_images_at_the_ends_and_equal_steps_between_the
         assert torch.equal(row[[0, -1]], ends)
         assert splits.test.labels[pair["images"]].tolist() == pair["classes"]
         with torch.no_grad():
-            za, zb = model.encoder(ends)[0]
+            za, zb = model.posterior(ends).mean
         assert torch.allclose(row[[1, -2]], decoded(model, torch.stack([za, zb])), atol=1e-5)
         z = torch.stack([za + (zb - za) * step / 9 for step in range(10)])
         assert torch.allclose(row[1:-1], decoded(model, z), atol=1e-5)

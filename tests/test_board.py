@@ -26,8 +26,8 @@ from vae_exp import board, folders
 from vae_exp.analysis.scatter import encoder_means
 from vae_exp.building import build
 from vae_exp.data import DigitsDataModule
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 from vae_exp.tasks import plain_config
 
 WORDS = ("epochs=3", "latent_dim=3", "optimizer.warmup=0.25", "task.figures_every=1")
@@ -193,7 +193,7 @@ def test_a_line_or_a_plane_is_put_in_the_projectors_space(
 ) -> None:
     data = build(plain_config(small_config())["data"], "data", DigitsDataModule)
     data.setup()
-    model = VAE(Encoder(latent_dim, (5,)), Decoder(latent_dim, (5,)))
+    model = VAE(latent_dim, Encoder((5,)), Decoder((5,)))
     board.project(tmp_path, model, data.splits.test, limit=30)
     points = np.loadtxt(tmp_path / board.PROJECTOR / "means.tsv")
     assert points.shape == (30, 3)

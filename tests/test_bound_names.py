@@ -8,14 +8,15 @@ import torch
 from kill_and_resume import logged, new_run, only_run, start, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vae_exp import bounds, runs
+from vae_exp import runs
 from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
+from vae_exp.inference import bounds
 from vae_exp.interrupts import Interrupts
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO, IWAE
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO, IWAE
+from vae_exp.models.vae import VAE
 from vae_exp.optimizers import Adam
 from vae_exp.sweeping import sweeps
 from vae_exp.training import Hardware, Objective, VAEModule
@@ -27,7 +28,7 @@ def fitted(objective: Objective, folder: Path) -> tuple[VAEModule, dict[str, flo
         source="digits", train_size=60, validation_size=50, test_size=10, batch_size=30
     )
     torch.manual_seed(0)
-    model = VAE(Encoder(2, (20,)), Decoder(2, (20,)))
+    model = VAE(2, Encoder((20,)), Decoder((20,)))
     module = VAEModule(model, objective, Adam(1e-2), seed=3)
     logger = QuietTensorBoard(folder)
     checkpoints = Checkpoints(folder, logger, Interrupts(), images={})

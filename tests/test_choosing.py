@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_exp import bounds
 from vae_exp.analysis.choosing import best_foretold, foretold, recognisable
 from vae_exp.analysis.completion import Completion
 from vae_exp.analysis.interpolation import Interpolation
 from vae_exp.data import Split, Splits, load_splits
-from vae_exp.masks import visible_pixels
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.seeding import generator
+from vae_exp.evaluation.masks import visible_pixels
+from vae_exp.inference import bounds
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def model(splits: Splits) -> VAE:
     """A model that has seen the digits for a second or two."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(2, (64,)), Decoder(2, (64,)))
+        model = VAE(2, Encoder((64,)), Decoder((64,)))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     draws, x = generator(0, "training"), splits.train.images
     for _ in range(800):
@@ -103,7 +103,7 @@ def test_foretold_is_the_share_of_the_evidence_that_the_hidden_pixels_add(
 def test_an_image_is_best_foretold_by_what_is_learnt_from_others(
     model: VAE, splits: Splits
 ) -> None:
-    from vae_exp.quadrature import evidence
+    from vae_exp.evaluation.exact import evidence
 
     seen = visible_pixels("top")
     ink = splits.train.binary.sum(1)

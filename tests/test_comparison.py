@@ -16,9 +16,9 @@ from vae_exp import comparison, runs, tasks
 from vae_exp.building import build
 from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
-from vae_exp.evaluation import elbo_terms
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 IMAGES = 200
 
@@ -26,7 +26,7 @@ IMAGES = 200
 def a_model(latent_dim: int = 2) -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,)))
+        model = VAE(latent_dim, Encoder((8,)), Decoder((8,)))
     return model.eval()
 
 
@@ -63,12 +63,13 @@ def make_run(
     folder: Path, model: VAE, seed: int = 0, data_seed: int = 0, binarization: str = "threshold"
 ) -> Path:
     """A finished run of a model: its config, its weights and its test numbers."""
-    layer = {"latent_dim": model.latent_dim, "hidden": [8]}
+    layer = {"hidden": [8]}
     config = {
         "model": {
-            "_target_": "vae_exp.model.VAE",
-            "encoder": {"_target_": "vae_exp.networks.Encoder", **layer},
-            "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
+            "_target_": "vae_exp.models.vae.VAE",
+            "latent_dim": model.latent_dim,
+            "encoder": {"_target_": "vae_exp.models.networks.Encoder", **layer},
+            "decoder": {"_target_": "vae_exp.models.networks.Decoder", **layer},
         },
         "data": data_config(data_seed, binarization),
     }

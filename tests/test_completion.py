@@ -12,10 +12,12 @@ from rich.console import Console
 from test_figures import assert_no_text_is_cut_or_covered
 from torch import Tensor
 
-from vae_exp import bounds, completion, figures
+from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.completion import Completion
-from vae_exp.completion import (
+from vae_exp.data import Splits, load_splits
+from vae_exp.errors import UserError
+from vae_exp.evaluation.completion import (
     DIAGONAL,
     ENCODER,
     EXACT,
@@ -30,14 +32,15 @@ from vae_exp.completion import (
     resample,
     scores,
 )
-from vae_exp.data import Splits, load_splits
-from vae_exp.errors import UserError
-from vae_exp.lattice import Table, integrate
-from vae_exp.masks import visible_pixels
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.posteriors import DiagonalGaussian, FullGaussian, Posterior
-from vae_exp.seeding import generator
+from vae_exp.evaluation.estimates import completion
+from vae_exp.evaluation.masks import visible_pixels
+from vae_exp.inference import bounds
+from vae_exp.inference.lattice import Table, integrate
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Posterior
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
+from vae_exp.probability.streams import generator
 
 Q = TypeVar("Q", bound=Posterior)
 ALL_IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)  # of 4 pixels: [16, 4]
@@ -48,9 +51,9 @@ def toy(latent_dim: int) -> Masked:
     """Every image of 4 pixels, two of them visible, under a model whose posteriors are curved."""
     with torch.random.fork_rng():
         torch.manual_seed(latent_dim)
-        model = VAE(Encoder(latent_dim, (8,), pixels=4), Decoder(latent_dim, (8,), pixels=4))
+        model = VAE(latent_dim, Encoder((8,)), Decoder((8,)), shape=(4,))
     with torch.no_grad():
-        model.decoder.logits.weight *= 4
+        model.decoder.parameters_of_x.weight *= 4
         model.decoder.features[0].weight *= 2
     return Masked(model, ALL_IMAGES, SEEN)
 
@@ -91,7 +94,7 @@ def model(splits: Splits) -> VAE:
     """A small VAE, trained for some seconds."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(2, (100,)), Decoder(2, (100,)))
+        model = VAE(2, Encoder((100,)), Decoder((100,)))
     optimizer, draws = torch.optim.Adam(model.parameters(), lr=5e-3), generator(0)
     for _ in range(25):
         for x in splits.train.images.split(50):
@@ -146,7 +149,7 @@ def test_the_score_of_a_q_is_its_integral_of_the_hidden_likelihood():
         def log_integrand(rows: Tensor, z: Tensor, q: Posterior = q) -> Tensor:
             z = z[:, None].expand(-1, 16, -1)
             likelihood = masked.model.log_likelihood(ALL_IMAGES[:, hidden], z, hidden)
-            return (q.log_density(z) + likelihood).T[rows]
+            return (q.log_prob(z) + likelihood).T[rows]
 
         with torch.no_grad():
             integral = integrate(Table(log_integrand, 16, 2)).log_p_x
@@ -230,15 +233,15 @@ def test_restarts_agree_and_the_best_of_them_is_taken(
 
 
 def test_inference_leaves_the_model_as_it_was(model: VAE, splits: Splits):
-    model.decoder.logits.bias.requires_grad_(False)
+    model.decoder.parameters_of_x.bias.requires_grad_(False)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.zero_grad()
     fitted(Masked(model, splits.test.images[:2], visible_pixels("left")))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name])
-        assert parameter.requires_grad == (name != "decoder.logits.bias")
+        assert parameter.requires_grad == (name != "decoder.parameters_of_x.bias")
         assert parameter.grad is None
-    model.decoder.logits.bias.requires_grad_(True)
+    model.decoder.parameters_of_x.bias.requires_grad_(True)
 
 
 def test_no_hidden_pixel_reaches_the_inference(half_seen: Masked):
@@ -310,7 +313,7 @@ def test_the_figure_is_whole_and_the_table_fits_80_columns(top: Findings):
 def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, (16,)), Decoder(latent_dim, (16,)))
+        model = VAE(latent_dim, Encoder((16,)), Decoder((16,)))
     analysis = Completion(mask="random:0.3", digit=7, **SHORT)
     assert analysis.unsuited(model, splits) is None
     found = analysis(model, splits, 0)

@@ -230,6 +230,6 @@ def test_a_dataclass_is_read_with_its_parents_fields(
 
 
 def test_a_target_that_does_not_exist_is_refused() -> None:
-    assert refusal("model._target_=vae_exp.model.Nope").startswith("model._target_ must be")
+    assert refusal("model._target_=vae_exp.models.vae.Nope").startswith("model._target_ must be")
     assert refusal("model._target_=os.getcwd").startswith("model._target_ must be")
     assert refusal("model._target_=3").startswith("model._target_ must be")

@@ -16,7 +16,7 @@ from vae_exp.data import Split, binarize, check_data_settings, load_binarized_mn
 from vae_exp.data.mnist import FILES, MnistUnavailable, load_mnist
 from vae_exp.data.splits import data_root, fit_sizes
 from vae_exp.errors import UserError
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOWHERE = ["http://127.0.0.1:9/"]

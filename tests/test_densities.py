@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from vae_exp.densities import (
+from vae_exp.probability.densities import (
     bernoulli_log_density,
     bernoulli_log_density_table,
     factorized_gaussian_log_density,

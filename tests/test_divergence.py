@@ -15,9 +15,9 @@ from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
 from vae_exp.interrupts import Interrupts
-from vae_exp.model import VAE, Terms
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO
+from vae_exp.models.vae import VAE, Terms
 from vae_exp.optimizers import Adam
 from vae_exp.tasks import plain_config
 from vae_exp.training import Hardware, VAEModule
@@ -27,7 +27,7 @@ from vae_exp.watch import Diverged, Watch
 def small_model(device: str = "cpu") -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return VAE(Encoder(2, (20,)), Decoder(2, (20,))).to(device)
+        return VAE(2, Encoder((20,)), Decoder((20,))).to(device)
 
 
 def test_a_log_std_that_runs_away_stops_the_run_and_is_named_with_its_step(tmp_path: Path) -> None:

@@ -344,9 +344,9 @@ def test_only_an_analysis_is_taken_for_one(
 @pytest.mark.parametrize(
     ("key", "target"),
     [
-        ("model", "vae_exp.networks.Encoder"),
+        ("model", "vae_exp.models.networks.Encoder"),
         ("model", "vae_exp.data.DigitsDataModule"),
-        ("model.encoder", "vae_exp.model.VAE"),
+        ("model.encoder", "vae_exp.models.vae.VAE"),
         ("objective", "vae_exp.optimizers.Adam"),
         ("trainer", "vae_exp.tasks.Train"),
         ("data", "vae_exp.training.Hardware"),
@@ -361,7 +361,7 @@ def test_a_part_stands_only_in_its_own_place(
         node |= layer
     if target.endswith("VAE"):
         node |= {
-            name.lower(): {"_target_": f"vae_exp.networks.{name}", **layer}
+            name.lower(): {"_target_": f"vae_exp.models.networks.{name}", **layer}
             for name in ("Encoder", "Decoder")
         }
     change(unfinished(theirs), key, node)

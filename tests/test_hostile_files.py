@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 from vae_exp import folders, runs
 from vae_exp.__main__ import _main
 from vae_exp.errors import UserError
+from vae_exp.evaluation.masks import visible_pixels
 from vae_exp.knobs import GROUPS, KNOBS
-from vae_exp.masks import visible_pixels
 from vae_exp.sweeping import sweeps
 
 METRICS = "metrics.json"

@@ -8,30 +8,31 @@ import torch
 from scipy.stats import genpareto
 from torch import Tensor
 
-from vae_exp import bounds, importance, quadrature
 from vae_exp.errors import UserError
-from vae_exp.importance import (
+from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.importance import importance, iwae, iwae_ladder
+from vae_exp.inference import bounds
+from vae_exp.inference import importance as weighing
+from vae_exp.inference.importance import (
     Importance,
     Weights,
-    fused_log_joint,
-    iwae,
-    iwae_ladder,
     pareto_k,
     pareto_shape,
     weigh,
 )
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.posteriors import DiagonalGaussian, FullGaussian
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
+from vae_exp.probability.streams import generator
 
 
 def small_vae(latent_dim: int = 2, pixels: int = 20) -> VAE:
     """A VAE whose posterior differs from its prior and from its encoder's q."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, [8], pixels), Decoder(latent_dim, [8], pixels))
+        model = VAE(latent_dim, Encoder([8]), Decoder([8]), shape=(pixels,))
         with torch.no_grad():
-            model.decoder.logits.weight.mul_(3)
+            model.decoder.parameters_of_x.weight.mul_(3)
             model.encoder.parameters_of_q.bias[latent_dim:] -= 0.5
     return model
 
@@ -43,8 +44,8 @@ def binary(images: int, pixels: int = 20) -> Tensor:
 
 def all_noise(images: int, samples: int, latent_dim: int, seed: int) -> Tensor:
     """The documented streams, drawn at once: [samples, images, Z]."""
-    length = math.ceil(samples / importance.DRAW) * importance.DRAW
-    streams = [importance.generator(seed, "importance", image) for image in range(images)]
+    length = math.ceil(samples / weighing.DRAW) * weighing.DRAW
+    streams = [generator(seed, "importance", image) for image in range(images)]
     return torch.stack(
         [torch.randn(length, latent_dim, generator=stream)[:samples] for stream in streams], 1
     )
@@ -91,16 +92,12 @@ def test_a_ladder_is_what_each_of_its_rungs_is_alone() -> None:
         torch.testing.assert_close(ladder[k], iwae(model, x, k, seed=3), rtol=0, atol=1e-5)
 
 
-def test_an_images_bound_does_not_depend_on_which_images_follow_or_on_the_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_images_bound_does_not_depend_on_which_images_follow_or_on_the_blocks() -> None:
     model, x = small_vae(), binary(23)
-    whole = importance.importance(model, x, (10, 300))
+    whole = importance(model, x, (10, 300))
     first = iwae(model, x[:5], 300)
     torch.testing.assert_close(whole.bounds[300][:5], first, rtol=0, atol=1e-5)
-    monkeypatch.setattr(importance, "ROWS", 16)
-    monkeypatch.setattr(importance, "DRAW", 32)
-    other = importance.importance(model, x, (10, 300))
+    other = importance(model, x, (10, 300), rows=16)
     for a, b in zip(
         (*whole.bounds.values(), whole.effective_samples, whole.pareto_k),
         (*other.bounds.values(), other.effective_samples, other.pareto_k),
@@ -118,7 +115,7 @@ def test_images_and_seeds_have_noise_of_their_own() -> None:
 
 def test_bounds_rise_with_samples_towards_the_exact_evidence_and_stay_below_it() -> None:
     model, x = small_vae(), binary(120)
-    exact = quadrature.evidence(model, x).log_p_x
+    exact = evidence(model, x).log_p_x
     ladder = iwae_ladder(model, x, (1, 10, 100, 1000))
     gaps = torch.stack([exact - bound for bound in ladder.values()])  # [4, N]
     error = gaps.std(1) / math.sqrt(gaps.shape[1])
@@ -130,9 +127,9 @@ def test_bounds_rise_with_samples_towards_the_exact_evidence_and_stay_below_it()
 
 def test_the_mean_weight_is_the_evidence_whatever_the_proposal() -> None:
     model, x = small_vae(), binary(8)
-    exact = quadrature.evidence(model, x).log_p_x
+    exact = evidence(model, x).log_p_x
     prior = DiagonalGaussian(torch.zeros(8, 2), torch.zeros(8, 2))
-    found = weigh(fused_log_joint(model, x), prior, (20_000,))
+    found = weigh(model.log_joint_of_each(x), prior, (20_000,))
     error = (1 / found.effective_samples - 1 / 20_000).sqrt()
     assert ((found.bounds[20_000] - exact).abs() < 4 * error).all()
 
@@ -143,12 +140,12 @@ def test_the_fused_joint_is_the_joint_even_at_logits_where_exp_overflows() -> No
     pixels = torch.arange(7)
     with torch.no_grad():
         for scale in (1.0, 1e4):
-            model.decoder.logits.weight.mul_(scale)
+            model.decoder.parameters_of_x.weight.mul_(scale)
             torch.testing.assert_close(
-                fused_log_joint(model, x)(z), model.joint_log_density(x, z), rtol=1e-6, atol=1e-4
+                model.log_joint_of_each(x)(z), model.joint_log_density(x, z), rtol=1e-6, atol=1e-4
             )
             torch.testing.assert_close(
-                fused_log_joint(model, x[:, :7], pixels)(z),
+                model.log_joint_of_each(x[:, :7], pixels)(z),
                 model.joint_log_density(x[:, :7], z, pixels),
                 rtol=1e-6,
                 atol=1e-4,
@@ -202,7 +199,7 @@ def test_the_shape_of_a_generalised_pareto_law_is_recovered(shape: float) -> Non
 def test_pareto_k_is_the_tail_index_of_the_weights(tail: float) -> None:
     """Weights u^(−k) with u uniform have a Pareto tail of index k from the start."""
     u = torch.rand(5000, 40, generator=torch.Generator().manual_seed(0)).double()
-    keep = importance.tail_length(5000) + 1
+    keep = weighing.tail_length(5000) + 1
     largest = (-tail * u.log() - 2000).topk(keep, 0).values
     drawn_to_half = (tail * (keep - 1) + 5) / (keep + 9)
     error = 4 * (1 + tail) / math.sqrt(40 * (keep - 1))
@@ -211,7 +208,7 @@ def test_pareto_k_is_the_tail_index_of_the_weights(tail: float) -> None:
 
 def test_the_tail_of_few_weights_is_drawn_to_a_half() -> None:
     u = torch.rand(25, 400, generator=torch.Generator().manual_seed(0)).double()
-    largest = (-2.0 * u.log()).topk(importance.tail_length(25) + 1, 0).values
+    largest = (-2.0 * u.log()).topk(weighing.tail_length(25) + 1, 0).values
     assert len(largest) == 6
     found = pareto_k(largest)
     alone = pareto_shape((largest.exp()[:-1] - largest.exp()[-1]).flip(0))
@@ -250,7 +247,7 @@ def test_a_number_of_samples_that_is_none_is_refused(samples: int) -> None:
         iwae(small_vae(), binary(2), samples)
 
 
-def linear_gaussian(images: int) -> tuple[importance.LogJoint, FullGaussian, Tensor]:
+def linear_gaussian(images: int) -> tuple[weighing.LogJoint, FullGaussian, Tensor]:
     """z ~ N(0, I) [2], x | z ~ N(A z, 0.5² I) [3]: log joint, posterior and log p(x), float64."""
     generator = torch.Generator().manual_seed(4)
     a = torch.randn(3, 2, generator=generator).double()
@@ -272,7 +269,7 @@ def linear_gaussian(images: int) -> tuple[importance.LogJoint, FullGaussian, Ten
 
 
 def test_the_result_holds_what_it_says_of_every_image() -> None:
-    found = importance.importance(small_vae(), binary(5), (1, 50))
+    found = importance(small_vae(), binary(5), (1, 50))
     assert isinstance(found, Importance)
     for values in (*found.bounds.values(), found.effective_samples, found.pareto_k):
         assert values.shape == (5,)

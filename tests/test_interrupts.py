@@ -16,9 +16,9 @@ from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
 from vae_exp.interrupts import Interrupted, Interrupts
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO
+from vae_exp.models.vae import VAE
 from vae_exp.optimizers import Adam
 from vae_exp.training import Hardware, VAEModule
 
@@ -76,7 +76,7 @@ class SignalBetweenHooks(VAEModule):
 
 @pytest.mark.parametrize(("at", "saved"), [(2, 3), (3, 3), (4, 5), (5, 6)])
 def test_a_signal_between_two_hooks_is_not_lightnings(at: int, saved: int, tmp_path: Path) -> None:
-    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    model = VAE(2, Encoder((5,)), Decoder((5,)))
     module = SignalBetweenHooks(model, ELBO(), Adam(), seed=0)
     module.at = at  # of three steps an epoch
     logger = QuietTensorBoard(tmp_path)

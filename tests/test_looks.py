@@ -21,8 +21,8 @@ from vae_exp.data.splits import About
 from vae_exp.errors import UserError
 from vae_exp.figures import figure
 from vae_exp.knobs import GROUPS, KNOBS
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 ABOUT = About("mnist", "threshold>0.5", "trained on 3 images")
 
@@ -52,7 +52,7 @@ def contents(folder: Path) -> tuple[dict[str, object], dict[str, bytes]]:
 
 
 def looked(analysis: Analysis, seed: int = 0, origin: Origin = Origin(0)) -> Look:  # noqa: B008
-    model = VAE(Encoder(2, (4,)), Decoder(2, (4,)))
+    model = VAE(2, Encoder((4,)), Decoder((4,)))
     return look_at(analysis, model, ABOUT, seed, origin)
 
 

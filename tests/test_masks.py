@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
-from vae_exp.masks import NAMES, in_words, visible_pixels
-from vae_exp.model import top_half
+from vae_exp.evaluation.masks import NAMES, in_words, visible_pixels
+from vae_exp.models.vae import top_half
 
 
 def square(mask: str, seed: int = 0) -> Tensor:

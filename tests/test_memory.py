@@ -11,7 +11,7 @@ import torch
 from kill_and_resume import start
 from torch import Tensor, nn
 
-from vae_exp import evaluation, memory
+from vae_exp import memory
 from vae_exp.analysis.completion import Completion
 from vae_exp.analysis.evaluate import Evaluate
 from vae_exp.analysis.interpolation import Interpolation
@@ -21,9 +21,10 @@ from vae_exp.analysis.samples import Samples
 from vae_exp.analysis.trust import Trust
 from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
-from vae_exp.gap import inference_gap
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.evaluation.gap import inference_gap
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 
 @pytest.mark.parametrize("network", [Encoder, Decoder])
@@ -66,9 +67,9 @@ def test_an_analysis_beyond_memory_or_paper_is_refused_when_it_is_made(
 
 
 def test_an_estimate_beyond_memory_is_refused() -> None:
-    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    model = VAE(2, Encoder((5,)), Decoder((5,)))
     with pytest.raises(UserError, match=r"^samples of 1,000,000,000,000 takes"):
-        evaluation.elbo_terms(model, torch.zeros(3, 784), samples=10**12)
+        elbo_terms(model, torch.zeros(3, 784), samples=10**12)
 
 
 @pytest.mark.parametrize(
@@ -96,14 +97,14 @@ def test_a_run_beyond_memory_leaves_a_line_and_nothing_else(
 def test_evaluation_names_the_key_of_its_samples() -> None:
     data = DigitsDataModule(source="digits", train_size=9, validation_size=9, test_size=9)
     data.setup()
-    model = VAE(Encoder(2, (5,)), Decoder(2, (5,)))
+    model = VAE(2, Encoder((5,)), Decoder((5,)))
     with pytest.raises(UserError, match=r"^task\.elbo_samples of 1,000,000,000,000 takes"):
         Evaluate(elbo_samples=10**12)(model, data.splits, seed=0)
 
 
 def test_a_few_thousand_z_at_most_are_decoded_at_a_time() -> None:
     torch.manual_seed(0)
-    model = VAE(Encoder(3, (5,)), Decoder(3, (5,)))
+    model = VAE(3, Encoder((5,)), Decoder((5,)))
     most = 0
 
     def count(decoder: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
@@ -112,7 +113,7 @@ def test_a_few_thousand_z_at_most_are_decoded_at_a_time() -> None:
 
     model.decoder.register_forward_hook(count)
     x = (torch.rand(100, 784) < 0.2).float()
-    evaluation.elbo_terms(model, x, samples=300)
+    elbo_terms(model, x, samples=300)
     inference_gap(model, x, steps=4)
     assert 0 < most <= 5_000
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_exp import bounds
 from vae_exp.errors import UserError
-from vae_exp.model import VAE, top_half, top_pixels
-from vae_exp.networks import Decoder, Encoder, Tanh
-from vae_exp.objectives import ELBO, IWAE
+from vae_exp.inference import bounds
+from vae_exp.models.networks import Decoder, Encoder, Tanh
+from vae_exp.models.objectives import ELBO, IWAE
+from vae_exp.models.priors import StandardNormal
+from vae_exp.models.vae import VAE, top_half, top_pixels
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -20,7 +21,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def vae(latent_dim: int = 2, pixels: int = 784, hidden: int = 30) -> VAE:
     torch.manual_seed(0)
-    model = VAE(Encoder(latent_dim, (hidden,), pixels), Decoder(latent_dim, (hidden,), pixels))
+    model = VAE(latent_dim, Encoder((hidden,)), Decoder((hidden,)), shape=(pixels,))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -43,11 +44,11 @@ def exact_log_p_x(model: VAE, x: Tensor) -> Tensor:
 
 
 def test_the_default_model_is_the_assignments() -> None:
-    model = VAE(Encoder(2), Decoder(2))
+    model = VAE(2)
     assert sum(p.numel() for p in model.encoder.parameters()) == 784 * 500 + 500 + 500 * 4 + 4
     assert sum(p.numel() for p in model.decoder.parameters()) == 2 * 500 + 500 + 500 * 784 + 784
-    mean, log_std = model.encoder(torch.zeros(3, 784))
-    assert mean.shape == log_std.shape == (3, 2)
+    q = model.posterior(torch.zeros(3, 784))
+    assert q.mean.shape == q.log_std.shape == (3, 2)
     assert model.decoder(torch.zeros(5, 3, 2)).shape == (5, 3, 784)
     assert sum(isinstance(m, Tanh) for m in model.modules()) == 2
 
@@ -127,7 +128,7 @@ def test_elbo_falls_short_by_the_kl_to_the_posterior() -> None:
     axis = torch.linspace(-8, 8, 401, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis)
     cell = (axis[1] - axis[0]).square()
-    log_q = model.posterior(x).log_density(z[:, None].expand(-1, len(x), -1)).T
+    log_q = model.posterior(x).log_prob(z[:, None].expand(-1, len(x), -1)).T
     log_posterior = model.joint_log_density_table(x, z) - exact_log_p_x(model, x)[:, None]
     kl = (log_q.exp() * (log_q - log_posterior)).sum(1) * cell
     terms = model.elbo_terms(x, noise(20_000))
@@ -140,7 +141,7 @@ def test_monte_carlo_kl_and_closed_form_agree_in_expectation() -> None:
     closed = model.elbo_terms(x, noise(1), "closed_form")
     sampled = model.elbo_terms(x, noise(20_000), "monte_carlo")
     q, z = model.posterior(x), model.posterior(x).sample(noise(20_000))
-    stderr = (q.log_density(z) - model.log_prior(z)).std(0) / math.sqrt(20_000)
+    stderr = (q.log_prob(z) - model.log_prior(z)).std(0) / math.sqrt(20_000)
     assert ((closed.kl - sampled.kl).abs() < 4 * stderr).all()
 
 
@@ -197,11 +198,12 @@ def test_gradient_of_the_loss_agrees_with_finite_differences() -> None:
 
     def loss(*values: Tensor) -> Tensor:
         swapped = dict(zip(parameters, values, strict=True))
-        mean, log_std = torch.func.functional_call(
+        parameters_of_q = torch.func.functional_call(
             model.encoder,
             {k.removeprefix("encoder."): v for k, v in swapped.items() if "encoder" in k},
             x,
         )
+        mean, log_std = parameters_of_q.chunk(2, -1)
         z = mean + log_std.exp() * noise(1, 4)[0]
         logits = torch.func.functional_call(
             model.decoder,
@@ -231,9 +233,9 @@ def test_the_fast_tanh_is_tanh_with_its_gradient() -> None:
 
 def test_the_fast_path_gives_the_elbo_of_the_plain_formula() -> None:
     torch.manual_seed(0)
-    model = VAE(Encoder(2), Decoder(2))
+    model = VAE(2)
     with torch.no_grad():
-        model.decoder.logits.weight *= 20  # logits as large as those of a trained model
+        model.decoder.parameters_of_x.weight *= 20  # logits as large as those of a trained model
     x, noise = (torch.rand(200, 784) < 0.2).float(), torch.randn(4, 200, 2)
     w = {name: weight.double() for name, weight in model.state_dict().items()}
     h = torch.tanh(x.double() @ w["encoder.features.0.weight"].T + w["encoder.features.0.bias"])
@@ -241,7 +243,7 @@ def test_the_fast_path_gives_the_elbo_of_the_plain_formula() -> None:
     mean, log_std = q[:, :2], q[:, 2:]
     z = mean + log_std.exp() * noise
     h = torch.tanh(z @ w["decoder.features.0.weight"].T + w["decoder.features.0.bias"])
-    logits = h @ w["decoder.logits.weight"].T + w["decoder.logits.bias"]
+    logits = h @ w["decoder.parameters_of_x.weight"].T + w["decoder.parameters_of_x.bias"]
     log_p_x_given_z = (x * logits - torch.log1p(logits.exp())).sum(-1).mean(0)
     kl = (0.5 * (mean**2 + (2 * log_std).exp() - 1) - log_std).sum(-1)
     torch.testing.assert_close(
@@ -262,9 +264,9 @@ def test_a_very_narrow_posterior_can_be_said() -> None:
 @pytest.mark.parametrize("latent_dim", [0, -1, 2.0, True])
 def test_a_latent_dim_that_is_not_a_positive_integer_is_refused(latent_dim: object) -> None:
     with pytest.raises(UserError, match="latent_dim must be a positive integer"):
-        Decoder(latent_dim)  # type: ignore[arg-type]
+        VAE(latent_dim)  # type: ignore[arg-type]
 
 
-def test_encoder_and_decoder_must_agree() -> None:
+def test_model_and_prior_must_agree() -> None:
     with pytest.raises(UserError, match="agree on latent_dim, got 2 and 3"):
-        VAE(Encoder(2), Decoder(3))
+        VAE(2, prior=StandardNormal(3))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
-from vae_exp.objectives import ELBO, IWAE
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO, IWAE
+from vae_exp.models.vae import VAE
 
 
 def small(dtype: torch.dtype = torch.float32) -> VAE:
     torch.manual_seed(0)
-    return VAE(Encoder(2, (7,)), Decoder(2, (7,))).to(dtype)
+    return VAE(2, Encoder((7,)), Decoder((7,))).to(dtype)
 
 
 def binary(count: int = 5) -> Tensor:

@@ -14,8 +14,8 @@ from vae_exp.analysis.questions import (
     negative_density,
 )
 from vae_exp.data import Splits, load_splits
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 
 class Coupled(VAE):

@@ -154,7 +154,7 @@ def test_a_run_on_other_images_is_not_resumed(stopped: Path, mnist: Path) -> Non
         ("seed=1", "seed was 0 when "),
         ("lr=0.5", "optimizer.lr was 0.01 when "),
         ("optimizer=adam", "optimizer._target_ was vae_exp.optimizers.AdamOneCycle when "),
-        ("objective=iwae", "objective._target_ was vae_exp.objectives.ELBO when "),
+        ("objective=iwae", "objective._target_ was vae_exp.models.objectives.ELBO when "),
         ("model.encoder.hidden=[16]", "model.encoder.hidden was [32] when "),
         ("data.train_size=90", "data.train_size was 100 when "),
     ],

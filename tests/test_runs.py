@@ -8,28 +8,30 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from vae_exp import runs
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 
 def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
-    layer = {"latent_dim": latent_dim, "hidden": [hidden]}
+    layer = {"hidden": [hidden]}
     return {
-        "_target_": "vae_exp.model.VAE",
-        "encoder": {"_target_": "vae_exp.networks.Encoder", **layer},
-        "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
+        "_target_": "vae_exp.models.vae.VAE",
+        "latent_dim": latent_dim,
+        "encoder": {"_target_": "vae_exp.models.networks.Encoder", **layer},
+        "decoder": {"_target_": "vae_exp.models.networks.Decoder", **layer},
     }
 
 
 def make_run(folder: Path, latent_dim: int = 2, saved: int | None = None) -> VAE:
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save({"model": model_config(saved or latent_dim)}, folder / runs.CONFIG)
-    model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,)))
+    model = VAE(latent_dim, Encoder((8,)), Decoder((8,)))
     runs.save_weights(model, folder / runs.WEIGHTS)
     return model
 
@@ -145,3 +147,27 @@ def test_metrics_of_a_newer_schema_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"schema": 2}')
     with pytest.raises(UserError, match=r"schema 2, this version reads 1"):
         runs.read_metrics(tmp_path)
+
+
+def test_a_run_of_an_older_version_still_loads(tmp_path: Path) -> None:
+    model = make_run(tmp_path / "run")
+    layer = {"latent_dim": "${latent_dim}", "hidden": [8]}
+    old = {
+        "latent_dim": 2,
+        "model": {
+            "_target_": "vae_exp.model.VAE",
+            "encoder": {"_target_": "vae_exp.networks.Encoder", **layer},
+            "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
+        },
+    }
+    OmegaConf.save(old, tmp_path / "run" / runs.CONFIG)
+    weights = {
+        name.replace("decoder.parameters_of_x.", "decoder.logits."): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(weights, tmp_path / "run" / runs.WEIGHTS)
+    loaded = runs.load(str(tmp_path / "run")).model
+    x = torch.ones(1, 784)
+    assert torch.equal(loaded.posterior(x).mean, model.posterior(x).mean)
+    z = torch.ones(3, 2)
+    assert torch.equal(loaded.likelihood(z).mean, model.likelihood(z).mean)

@@ -13,8 +13,8 @@ from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.building import build
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 from vae_exp.tasks import Train
 
 QUICK = {
@@ -56,7 +56,7 @@ def test_an_analysis_answers_or_says_why_not_of_a_single_image(
     analysis: Analysis = build(config.composed(config.parse(words)).task)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE(Encoder(latent_dim, (8,)), Decoder(latent_dim, (8,))).eval()
+        model = VAE(latent_dim, Encoder((8,)), Decoder((8,))).eval()
     splits = splits_with(**{"train_size": 60, "test_size": 60, split: 1})
     reason = analysis.unsuited(model, splits)
     if reason is None:

@@ -6,21 +6,85 @@ Axes, used as trailing comments throughout; batch first, samples before the batc
 S     samples of z for one image
 B     images
 Z     latent dimensions
-D     pixels, 784 = 28 x 28, row-major
+N     numbers of noise that one sample is made from
+D     pixels of an image, row-major; 784 = 28 x 28 for MNIST
 G     points of a grid over z
 ====  =====================================================================
 
 ``log_*``, ``elbo`` and ``iwae`` are in nats per image and are maximised; constants are kept.
 ``loss`` is the one thing that is minimised. Scale parameters are ``log_std`` everywhere.
 
-From the ground up: ``seeding``, ``densities``, ``networks``, ``bounds``, ``data`` and ``figures``
-know nothing of the rest; ``posteriors`` and ``model`` put densities and networks together;
-``svi``, ``lattice`` and ``quadrature``, ``importance``, ``ais`` and ``hmc`` infer z from any log
-joint; ``evaluation``, ``gap``, ``completion``, ``diagnostics`` and ``comparison`` turn a model and
-data into numbers; ``analysis`` holds one module per question put to a trained model. Nothing up to
-here needs Lightning or Hydra.
+For a notebook::
 
-``training`` (with ``objectives``, ``optimizers``, ``watch``), ``callbacks``, ``board``,
-``checkpointing``, ``distributed``, ``runs`` and ``tasks`` run experiments; ``sweeping`` runs many;
-``config`` and ``knobs`` check what is typed before any of this is imported.
+    import vae_exp
+
+    run = vae_exp.load("latest")
+    x = run.images("test")
+    run.evidence(x[:100]).log_p_x
+
+docs/architecture.md is the map of the packages.
 """
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_exp.data import load_binarized_mnist, load_splits
+    from vae_exp.evaluation.estimates import elbo_terms, estimate
+    from vae_exp.evaluation.evidence import evidence
+    from vae_exp.evaluation.gap import inference_gap
+    from vae_exp.evaluation.importance import iwae
+    from vae_exp.fitting import fit
+    from vae_exp.models.networks import Decoder, Encoder
+    from vae_exp.models.objectives import ELBO, IWAE
+    from vae_exp.models.vae import VAE, top_half
+    from vae_exp.optimizers import Adam, AdamOneCycle
+    from vae_exp.runs import load
+
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "VAE",
+    "Adam",
+    "AdamOneCycle",
+    "Decoder",
+    "Encoder",
+    "elbo_terms",
+    "estimate",
+    "evidence",
+    "fit",
+    "inference_gap",
+    "iwae",
+    "load",
+    "load_binarized_mnist",
+    "load_splits",
+    "top_half",
+]
+
+_HOMES = {
+    "data": ["load_binarized_mnist", "load_splits"],
+    "evaluation.estimates": ["elbo_terms", "estimate"],
+    "evaluation.evidence": ["evidence"],
+    "evaluation.gap": ["inference_gap"],
+    "evaluation.importance": ["iwae"],
+    "fitting": ["fit"],
+    "models.networks": ["Decoder", "Encoder"],
+    "models.objectives": ["ELBO", "IWAE"],
+    "models.vae": ["VAE", "top_half"],
+    "optimizers": ["Adam", "AdamOneCycle"],
+    "runs": ["load"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import vae_exp`` is quick."""
+    if name == "__version__":
+        return metadata.version("vae-exp")
+    if name in _HOME:
+        return getattr(import_module(f"vae_exp.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__, "__version__"]

@@ -25,7 +25,7 @@ from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
 from vae_exp.knobs import GROUPS, KNOBS
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 
 Setting = bool | int | float | str
 

@@ -21,6 +21,7 @@ from vae_exp.folders import CHECKPOINTS, within
 from vae_exp.interrupts import Interrupts
 from vae_exp.schema import SCHEMA
 from vae_exp.training import VAEModule
+from vae_exp.upgrade import upgraded_config
 from vae_exp.weights import load_place
 
 LAST = "last.ckpt"
@@ -184,7 +185,8 @@ class Start:
 
         Where the images lie, the trainer and the task, but for its epochs, may have changed.
         """
-        before = dict(_dotted(self.contents[runs.KEY].get("settings", {})))
+        saved = upgraded_config(self.contents[runs.KEY].get("settings", {}))
+        before = dict(_dotted(saved))
         for key, value in _dotted(settings(config)):
             if before.get(key, value) != value:
                 raise UserError(
@@ -197,7 +199,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides, beside the images, which weights training comes to."""
     found: dict[str, Any] = {"seed": config["seed"], "epochs": config["task"]["epochs"]}
     for group in ("data", "model", "objective", "optimizer"):
-        found[group] = config[group]
+        found[group] = dict(config[group])
     for where in ("root", "source"):
         found["data"].pop(where, None)
     return found

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_exp import folders, plain, runs
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
-from vae_exp.evaluation import Estimate, elbo_terms, estimate
+from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
 from vae_exp.tasks import splits_of
 

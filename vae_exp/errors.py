@@ -32,3 +32,9 @@ class Mistyped(UserError):
         self.line = line
         self.there = there
         self.choices = choices
+
+
+def check_positive(name: str, value: int) -> None:
+    """Refuse anything but a positive integer, naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} must be a positive integer, got {value!r}")

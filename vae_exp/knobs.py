@@ -62,6 +62,9 @@ class Config:
 
     data: Any = MISSING
     model: Any = MISSING
+    prior: Any = MISSING
+    likelihood: Any = MISSING
+    posterior: Any = MISSING
     objective: Any = MISSING
     optimizer: Any = MISSING
     trainer: Any = MISSING

@@ -1,10 +1,13 @@
 """Optimisers with their learning-rate schedules, built once the number of steps is known."""
 
+from collections import Counter
+from typing import Any
+
 import torch
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 from vae_exp.ranges import Fraction, NonNegativeNumber, PositiveNumber
 
 
@@ -12,6 +15,22 @@ def check_lr(lr: float) -> None:
     """Refuse a step size that is not positive and finite."""
     if not 0 < lr < float("inf"):
         raise UserError(f"lr must be a positive number, got {lr}")
+
+
+def of_encoder(name: str) -> bool:
+    """Whether a parameter of a VAE belongs to its encoder, by its name."""
+    return name.startswith("encoder.")
+
+
+def refuse_forgotten(model: VAE, optimizer: torch.optim.Optimizer) -> None:
+    """Raise UserError, naming it, if an optimiser has a parameter of a model not once."""
+    times = Counter(id(p) for group in optimizer.param_groups for p in group["params"])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and times[id(parameter)] != 1:
+            raise UserError(
+                f"the optimiser must have every parameter of the model once, it has {name} "
+                f"{times[id(parameter)]} times"
+            )
 
 
 class Adam:
@@ -54,11 +73,11 @@ class AdamOneCycle:
 
     def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of a run of ``steps`` steps."""
-        groups = [
-            {"params": model.encoder.parameters(), "weight_decay": self.encoder_weight_decay},
-            {"params": model.decoder.parameters(), "weight_decay": 0.0},
+        groups: list[dict[str, Any]] = [
+            {"params": list(model.encoder.parameters()), "weight_decay": self.encoder_weight_decay},
+            {"params": [p for name, p in model.named_parameters() if not of_encoder(name)]},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=0.0, fused=True)
         # OneCycleLR divides by the length of each phase, so a run of a step or two has none.
         if steps * self.warmup <= 1 or steps * (1 - self.warmup) <= 1:
             return optimizer, None

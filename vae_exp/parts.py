@@ -11,10 +11,14 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
+HOLDS = {"model": ("prior", "likelihood", "posterior")}  # groups whose parts lie in another's
+
+
 @cache
 def of(group: str) -> frozenset[str]:
     """The classes that the files of ``conf/GROUP`` name at any depth: what a config may build."""
-    files = sorted((CONF / group).glob("*.yaml"))
+    groups = (group, *HOLDS.get(group, ()))
+    files = sorted(file for each in groups for file in (CONF / each).glob("*.yaml"))
     return frozenset(
         target for file in files for target in _targets(yaml.safe_load(file.read_text("utf-8")))
     )

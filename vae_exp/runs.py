@@ -21,13 +21,15 @@ from vae_exp.folders import find as find
 from vae_exp.knobs import KNOBS, check_knob
 from vae_exp.metrics import read_metrics as read_metrics
 from vae_exp.metrics import write_metrics as write_metrics
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 from vae_exp.schema import check_schema
+from vae_exp.upgrade import upgraded_config
 from vae_exp.weights import KEY as KEY
 from vae_exp.weights import load_checkpoint as load_checkpoint
 from vae_exp.weights import load_weights as load_weights
 from vae_exp.weights import save_weights as save_weights
 
+NEWER = ("figures", "prior", "likelihood", "posterior")  # groups that an older run has not
 PATIENCE = 60.0  # seconds, for a process that adds its own numbers
 
 
@@ -74,9 +76,9 @@ def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
     contents = plain.read(path, dict)
     check_schema(path, contents.get("schema"))
     try:
-        config = plain.resolved(contents)
+        config = upgraded_config(plain.resolved(contents))
         for name in needed:
-            if name == "figures" and name not in config:  # as of an older run
+            if name in NEWER and name not in config:
                 continue
             if name not in config:
                 raise UserError(f"{name} is missing")

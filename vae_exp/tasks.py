@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vae_exp import board, checkpointing, evaluation, folders, runs
+from vae_exp import board, checkpointing, folders, runs
 from vae_exp import config as configs
 from vae_exp.analysis.base import Analysis, Origin, answer, look_at
 from vae_exp.building import build
@@ -24,18 +24,19 @@ from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule, Split, Splits
 from vae_exp.data.settings import check_source
 from vae_exp.distributed import Lost, left_at_the_end
-from vae_exp.errors import Damaged, UserError
+from vae_exp.errors import Damaged, UserError, check_positive
+from vae_exp.evaluation.estimates import elbo_terms, estimate
 from vae_exp.figures import Style
+from vae_exp.fitting import Objective, OptimizerFactory
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.knobs import GROUPS
 from vae_exp.looking import about, keep, origin_of, show, show_figures
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.objectives import Compiled
+from vae_exp.models.objectives import Compiled
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import stream_seed
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
-from vae_exp.seeding import stream_seed
 from vae_exp.shell import program
-from vae_exp.training import Hardware, Objective, OptimizerFactory, VAEModule
+from vae_exp.training import Hardware, VAEModule
 from vae_exp.watch import Diverged
 
 
@@ -362,14 +363,12 @@ def hush_lightning() -> None:
 
 def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
     """The ELBO and its two terms over a whole split, with standard errors."""
-    terms = evaluation.elbo_terms(model.eval(), split.images, samples=1, seed=seed)
+    terms = elbo_terms(model.eval(), split.images, samples=1, seed=seed)
     sampled = {"samples": 1, "seed": seed}
     return {
-        "elbo": evaluation.estimate(terms.bound, "ELBO, KL in closed form", **sampled).as_dict(),
-        "kl": evaluation.estimate(terms.kl, "closed form").as_dict(),
-        "log_likelihood": evaluation.estimate(
-            terms.log_likelihood, "Monte Carlo", **sampled
-        ).as_dict(),
+        "elbo": estimate(terms.bound, "ELBO, KL in closed form", **sampled).as_dict(),
+        "kl": estimate(terms.kl, "closed form").as_dict(),
+        "log_likelihood": estimate(terms.log_likelihood, "Monte Carlo", **sampled).as_dict(),
     }
 
 

@@ -3,7 +3,7 @@
 import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,38 +12,17 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
-from vae_exp import bounds, memory
+from vae_exp import memory
 from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
-from vae_exp.errors import UserError
-from vae_exp.model import VAE, Terms
-from vae_exp.networks import check_positive
-from vae_exp.seeding import generator
+from vae_exp.errors import UserError, check_positive
+from vae_exp.fitting import Objective, OptimizerFactory
+from vae_exp.inference import bounds
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.optimizers import refuse_forgotten
+from vae_exp.probability.streams import generator
 from vae_exp.watch import Diverged, Watch
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """A bound on log p(x), per image, with its true name: ``elbo``, ``iwae_50``."""
-
-    name: str
-    estimator: str  # what it is, in words
-    samples: int
-
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, Z] -> terms [B]."""
-        ...
-
-
-@runtime_checkable
-class OptimizerFactory(Protocol):
-    """An optimiser and its schedule for a run of a known length."""
-
-    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """For this model and this many steps."""
-        ...
 
 
 class BoundMeter(nn.Module):
@@ -112,7 +91,7 @@ class VAEModule(pl.LightningModule):
                 "objective.samples": samples,
                 "batch_size": batch,
                 "latent_dim": latent_dim,
-                "hidden": max(self.model.decoder.hidden, default=0),
+                "hidden": max(getattr(self.model.decoder, "hidden", ()), default=0),
             },
             device,
         )
@@ -194,8 +173,9 @@ class VAEModule(pl.LightningModule):
     def noise(self, batch: int, purpose: str, index: int) -> Tensor:
         """ε of one batch: [S, B, Z], drawn from the stream (seed, purpose, index)."""
         draws = generator(self.seed, purpose, index, device=self.device)
-        shape = (self.objective.samples, batch, self.model.latent_dim)
-        return torch.randn(shape, generator=draws, device=self.device)
+        return self.model.noise.draw(
+            self.objective.samples, batch, generator=draws, device=self.device
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule step by step."""
@@ -205,6 +185,7 @@ class VAEModule(pl.LightningModule):
         assert self.trainer.max_epochs is not None
         self.total_steps = self.trainer.max_epochs * data.train_dataloader().batches
         optimizer, schedule = self.optimizer_factory.build(self.model, self.total_steps)
+        refuse_forgotten(self.model, optimizer)
         if schedule is None:
             return optimizer
         return [optimizer], [schedule]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_exp.errors import UserError
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 
 Range = tuple[Tensor, Tensor]  # the smallest and the largest
 
@@ -20,7 +20,7 @@ Seen = tuple[Tensor, Range, Range]  # the bounds [B] of a step, and where its ou
 
 
 class Watch:
-    """Finds the first step whose loss is not finite, and the largest |log_std| and |logit| in it.
+    """Finds the first step whose loss is not finite, and how large the networks' outputs are in it.
 
     In a compiled step they are not seen. What a step came to stays where the model is; only
     ``check`` waits for the device.
@@ -32,10 +32,10 @@ class Watch:
         self._seen: list[Seen] = []
         self._last_finite: Seen | None = None
         nothing = torch.full((), math.nan, device=model.device)
-        self._log_std = self._logit = (nothing, nothing)
+        self._of_q = self._of_x = (nothing, nothing)
         self._hooks = [
             model.encoder.register_forward_hook(self._see_q),
-            model.decoder.register_forward_hook(self._see_logits),
+            model.decoder.register_forward_hook(self._see_x),
         ]
 
     def close(self) -> None:
@@ -43,17 +43,17 @@ class Watch:
         for hook in self._hooks:
             hook.remove()
 
-    def _see_q(self, encoder: nn.Module, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+    def _see_q(self, encoder: nn.Module, inputs: Any, output: Tensor) -> None:
         if encoder.training and not torch.compiler.is_compiling():
-            self._log_std = torch.aminmax(output[1].detach())
+            self._of_q = torch.aminmax(output.detach())
 
-    def _see_logits(self, decoder: nn.Module, inputs: Any, output: Tensor) -> None:
+    def _see_x(self, decoder: nn.Module, inputs: Any, output: Tensor) -> None:
         if decoder.training and not torch.compiler.is_compiling():
-            self._logit = torch.aminmax(output.detach())
+            self._of_x = torch.aminmax(output.detach())
 
     def step(self, bound: Tensor) -> None:
         """Note a step by its bounds [B]."""
-        self._seen.append((bound.detach(), self._log_std, self._logit))
+        self._seen.append((bound.detach(), self._of_q, self._of_x))
 
     def check(self, lr: float) -> None:
         """Raise Diverged where a loss or a weight is not finite; waits for the device."""
@@ -80,6 +80,6 @@ class Watch:
 
 
 def _describe(seen: Seen) -> str:
-    _, log_std, logit = seen
-    largest = [max(abs(end.item()) for end in ends) for ends in (log_std, logit)]
-    return "max |log_std| {:.3g} and max |logit| {:.3g}".format(*largest)
+    _, of_q, of_x = seen
+    largest = [max(abs(end.item()) for end in ends) for ends in (of_q, of_x)]
+    return "outputs up to {:.3g} of the encoder and {:.3g} of the decoder".format(*largest)

@@ -15,8 +15,9 @@ from vae_exp import files
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import Damaged, Torn, UserError, first_line
 from vae_exp.metrics import Count, Name, Words
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 from vae_exp.schema import SCHEMA, check_schema
+from vae_exp.upgrade import renamed
 
 KEY = "vae_exp"  # of what is ours in a checkpoint and in the header of the weights
 METADATA = "__metadata__"  # of what is not a tensor in the header
@@ -93,11 +94,13 @@ def load_weights(model: VAE, path: Path) -> None:
     if path.suffix == ".safetensors":
         weights = _read_safetensors(path, model)
     else:
-        weights = {
-            key.removeprefix("model."): tensor
-            for key, tensor in load_checkpoint(path)["state_dict"].items()
-            if key.startswith("model.")
-        }
+        weights = renamed(
+            {
+                key.removeprefix("model."): tensor
+                for key, tensor in load_checkpoint(path)["state_dict"].items()
+                if key.startswith("model.")
+            }
+        )
     _refuse_differences(model, _shapes(weights), path)
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
@@ -138,14 +141,14 @@ def _read_safetensors(path: Path, model: VAE) -> dict[str, Tensor]:
     ours = files.parsed(str(metadata.get(KEY, "{}")), _OBJECT, f"{KEY} in the header of {path}")
     check_schema(path, ours.get("schema"))
     shapes = {name: _shape(part.get("shape"), part.get("dtype")) for name, part in header.items()}
-    _refuse_differences(model, shapes, path)
+    _refuse_differences(model, renamed(shapes), path)
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     contents = files.read(path, 8 + length + size)
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(contents)
     except Exception as error:
         raise Damaged(f"{path} is damaged: {first_line(error)}") from error
-    return weights
+    return renamed(weights)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

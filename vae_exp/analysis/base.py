@@ -14,7 +14,7 @@ from rich.table import Table
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError, first_line
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 
 LONGEST = 120  # characters of a look's name, which is part of a file's
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.data import Split, Splits, batch_x
-from vae_exp.model import VAE
+from vae_exp.models.vae import VAE
 
 BLOCK = 2_000
 ELSEWHERE = 10_000  # images at most whose z stand for all

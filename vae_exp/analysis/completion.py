@@ -11,11 +11,15 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import completion, figures, masks, memory
+from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import NAMES, best_foretold
 from vae_exp.analysis.completion_figure import draw
-from vae_exp.completion import (
+from vae_exp.data import Split, Splits
+from vae_exp.data.splits import SplitName
+from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation import completion, masks
+from vae_exp.evaluation.completion import (
     DIAGONAL,
     ENCODER,
     EXACT,
@@ -25,17 +29,14 @@ from vae_exp.completion import (
     Masked,
     Score,
 )
-from vae_exp.data import Split, Splits
-from vae_exp.data.splits import SplitName
-from vae_exp.errors import UserError
-from vae_exp.evaluation import estimate
-from vae_exp.model import VAE
-from vae_exp.networks import PIXELS, check_positive
+from vae_exp.evaluation.estimates import estimate
+from vae_exp.inference.importance import UNRELIABLE
+from vae_exp.models.contracts import PIXELS
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 from vae_exp.ranges import NonNegative, Positive
-from vae_exp.seeding import generator
 
 LABELS = {FULL: "full q, SVI", DIAGONAL: "diagonal q, SVI", ENCODER: "encoder, hidden = 0"}
-TRUSTED = 0.7  # the largest Pareto k̂ of an estimate that can be trusted
 BLOCK = 20  # images at a time
 
 
@@ -207,7 +208,7 @@ class Completion:
 
 def score_numbers(score: Score) -> dict[str, Any]:
     """A score for metrics.json: of one image, or means over several with standard errors."""
-    trusted = score.pareto_k <= TRUSTED
+    trusted = score.pareto_k <= UNRELIABLE
     numbers: dict[str, Any]
     if len(trusted) == 1:
         numbers = {"log_p_hidden": score.log_p_hidden.item(), "error": score.error.item()}
@@ -229,10 +230,10 @@ def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
     title = f"log p(hidden | visible) in nats, {subject}"
     table = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {TRUSTED}"):
+    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {UNRELIABLE}"):
         table.add_column(heading, justify="right")
     for name, score in scored.items():
-        doubtful = 1 - (score.pareto_k <= TRUSTED).double().mean().item()
+        doubtful = 1 - (score.pareto_k <= UNRELIABLE).double().mean().item()
         table.add_row(
             LABELS.get(name, name),
             cell(score.log_p_hidden, score.error),

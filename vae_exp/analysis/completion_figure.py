@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_exp import completion, figures
+from vae_exp import figures
 from vae_exp.analysis import contours
 from vae_exp.analysis.plane import NEGLIGIBLE, REACH, Window, widest_plane, window
-from vae_exp.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
-from vae_exp.posteriors import Posterior
-from vae_exp.seeding import generator
+from vae_exp.evaluation import completion
+from vae_exp.evaluation.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
+from vae_exp.probability.distributions import Posterior
+from vae_exp.probability.streams import generator
 
 HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
@@ -119,7 +120,7 @@ def draw_densities(
     labels = {name: f"{name}: KL {score.kl.item():.2g}" for name, score in scored.items()}
     labels[JOINT] = "p(z | visible)" if dims == 1 else JOINT
     densities = {JOINT: at_rows(masked.log_joint)}
-    densities |= {name: at_rows(q.log_density) for name, q in found.by_name().items()}
+    densities |= {name: at_rows(q.log_prob) for name, q in found.by_name().items()}
     densities = {name: density for name, density in densities.items() if name in only}
     encoder = densities.pop(ENCODER, None)
 

@@ -11,17 +11,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import ais, figures, importance, memory
+from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Split, Splits
-from vae_exp.evaluation import elbo_terms, estimate, require_memory
-from vae_exp.gap import PARTS, Gap, inference_gap
-from vae_exp.model import VAE
-from vae_exp.networks import PIXELS, check_positive
-from vae_exp.posteriors import Posterior
-from vae_exp.quadrature import evidence
+from vae_exp.errors import check_positive
+from vae_exp.evaluation import ais, importance
+from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
+from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
+from vae_exp.models.contracts import PIXELS
+from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Posterior
+from vae_exp.probability.streams import generator
 from vae_exp.ranges import Positive
-from vae_exp.seeding import generator
 
 PARTS_DRAWN: dict[str, dict[str, Any]] = {
     "not Gaussian": {"color": "#832db6"},
@@ -293,7 +295,7 @@ def worst_figure(
 
     def decoded(q: Posterior) -> Tensor:
         z = q.sample(noise.expand(-1, len(q.mean), -1))[:, worst]
-        return torch.sigmoid(model.decoder(z)).mean(0)
+        return model.likelihood(z).mean.mean(0)
 
     return figures.image_grid(
         torch.stack([images[worst], decoded(gap.encoder), decoded(gap.diagonal)]),

@@ -11,11 +11,10 @@ from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import NAMES, recognisable
 from vae_exp.data import Split, Splits
 from vae_exp.data.splits import SplitName
-from vae_exp.errors import UserError
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
+from vae_exp.errors import UserError, check_positive
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 from vae_exp.ranges import Digit, NonNegative
-from vae_exp.seeding import generator
 
 PAIRS = 3
 
@@ -91,7 +90,7 @@ class Interpolation:
         z = interpolate(
             means[:, :1], means[:, 1:], alphas.to(means.device)[:, None]
         )  # [P, points, Z]
-        between = torch.sigmoid(model.decoder(z)).cpu()  # [P, points, D]
+        between = model.likelihood(z).mean.cpu()  # [P, points, D]
         classes = split.labels[pairs].tolist()
         named = "".join(f", {a} to {b}" for a, b in pairs.tolist())[1:]
         fig = figures.image_grid(

@@ -7,8 +7,9 @@ from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
-from vae_exp.model import VAE
-from vae_exp.networks import PIXELS, check_positive
+from vae_exp.errors import check_positive
+from vae_exp.models.contracts import PIXELS
+from vae_exp.models.vae import VAE
 
 
 def prior_quantiles(size: int) -> Tensor:
@@ -45,7 +46,7 @@ class Manifold:
         """One figure; nothing is random."""
         quantiles = prior_quantiles(self.size)
         z = torch.cartesian_prod(quantiles, quantiles).flip(1).float()  # [G, Z], z_1 fastest
-        means = torch.sigmoid(model.decoder(z.to(model.device))).cpu()
+        means = model.likelihood(z.to(model.device)).mean.cpu()
         fig = figures.image_mosaic(
             means.reshape(self.size, self.size, -1),
             quantiles,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.data import batch_x
-from vae_exp.posteriors import Posterior
+from vae_exp.probability.distributions import Posterior
 
 REACH = 8.0
 COARSE, FINE = 201, 201

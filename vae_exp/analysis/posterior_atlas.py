@@ -14,11 +14,11 @@ from vae_exp.analysis.choosing import NAMES
 from vae_exp.analysis.plane import Plane, Window, window
 from vae_exp.data import Splits
 from vae_exp.data.splits import SplitName
-from vae_exp.gap import Gap, inference_gap
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.posteriors import Posterior
-from vae_exp.quadrature import evidence
+from vae_exp.errors import check_positive
+from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.gap import Gap, inference_gap
+from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Posterior
 from vae_exp.ranges import Positive
 
 Q = TypeVar("Q", bound=Posterior)
@@ -118,7 +118,7 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     """One image's exact posterior and the three q, at the same probability masses."""
 
     def log_q(q: Posterior, z: Tensor) -> Tensor:
-        return q.log_density(z[:, None])[:, 0]
+        return q.log_prob(z[:, None])[:, 0]
 
     one = slice(index, index + 1)
     fitted: dict[str, Posterior] = {

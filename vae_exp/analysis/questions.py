@@ -10,15 +10,15 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import bounds
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
-from vae_exp.densities import factorized_gaussian_log_density
-from vae_exp.errors import UserError
-from vae_exp.model import TOP_PIXELS, VAE, top_half
-from vae_exp.networks import check_positive
-from vae_exp.quadrature import evidence, gaussian_elbo, posterior_grid, vae_table
-from vae_exp.seeding import generator
+from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation.exact import evidence, is_exact, vae_table
+from vae_exp.inference import bounds
+from vae_exp.inference.quadrature import hermite_elbo, posterior_grid
+from vae_exp.models.vae import VAE, top_half
+from vae_exp.probability.densities import factorized_gaussian_log_density
+from vae_exp.probability.streams import generator
 
 OTHERS = 5  # images at most whose pixels are the others
 SAME = 1e-6  # nats: in double precision independent pixels agree to about 1e-11
@@ -56,7 +56,7 @@ class Questions:
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """The evidence rests on exact posteriors, which take a grid over z."""
-        if model.latent_dim <= 2:
+        if is_exact(model):
             return None
         return f"the exact posterior needs latent_dim 1 or 2, the model has {model.latent_dim}"
 
@@ -132,7 +132,7 @@ def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
 
 def log_odds(model: VAE, contexts: Tensor, z: Tensor) -> Tensor:
     """log p(x_i = 1, others | z) − log p(x_i = 0, others | z) of the bottom's pixels: [392, C]."""
-    pixels = torch.arange(TOP_PIXELS, contexts.shape[1])
+    pixels = torch.arange(len(model.top_pixels()), model.pixels)
     on = contexts.repeat(len(pixels), 1, 1)  # [392, C, D]
     off = on.clone()
     rows = torch.arange(len(pixels))
@@ -146,7 +146,8 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
 
     log p(bottom | top) = log p(x) − log p(top); p(x_i = 1 | top) = ∫ p(z | top) σ(logit_i(z)) dz.
     """
-    top = torch.arange(TOP_PIXELS)
+    top = model.top_pixels()
+    bottom = torch.arange(len(top), model.pixels)
     whole, seen = evidence(model, x), evidence(model, top_half(x), top)
     joint = whole.log_p_x - seen.log_p_x
     error = (whole.error + seen.error).max().item()
@@ -154,11 +155,11 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
     marginals = []
     for row in range(len(x)):
         grid = posterior_grid(table, seen, row)
-        means = torch.sigmoid(model.decoder(grid.points.to(x))[:, TOP_PIXELS:]).double()
+        means = model.likelihood(grid.points.to(x), bottom).mean.double()
         marginals.append(grid.weights @ means)  # [392]
     p = torch.stack(marginals)
-    bottom = x[:, TOP_PIXELS:].double()
-    product = (bottom * p.log() + (1 - bottom) * torch.log1p(-p)).sum(1)
+    x_bottom = x[:, bottom].double()
+    product = (x_bottom * p.log() + (1 - x_bottom) * torch.log1p(-p)).sum(1)
     gap = joint - product
     true = bool((gap.abs() < 1e-2).all())
     return Answer(
@@ -214,7 +215,7 @@ def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answ
 def exact_elbo_and_kl(model: VAE, x: Tensor) -> tuple[float, float, float]:
     """Mean ELBO of the encoder's q, mean KL(q ‖ p(z | x)) and the largest error, in nats."""
     exact = evidence(model, x)
-    elbo = gaussian_elbo(lambda z: model.joint_log_density(x, z), model.posterior(x))
+    elbo = hermite_elbo(lambda z: model.joint_log_density(x, z), model.posterior(x))
     kl = exact.log_p_x - elbo
     return elbo.mean().item(), kl.mean().item(), exact.error.mean().item()
 

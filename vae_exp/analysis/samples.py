@@ -6,14 +6,13 @@ from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
-from vae_exp.densities import sample_bernoulli
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.seeding import generator
+from vae_exp.errors import check_positive
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 
 
 class Samples:
-    """Columns z ~ N(0, I): the Bernoulli means sigmoid(decoder(z)) above, x ~ p(x | z) below.
+    """Columns z ~ N(0, I): the Bernoulli means above, x ~ p(x | z) below.
 
     Raises UserError where `columns` is not a positive integer.
     """
@@ -34,9 +33,11 @@ class Samples:
     def __call__(self, model: VAE, splits: Splits | About, seed: int) -> Findings:
         """One figure of 2 rows; the stream is (`seed`, "samples")."""
         draws = generator(seed, self.name)
-        z = torch.randn(self.columns, model.latent_dim, generator=draws)  # [C, Z]
-        logits = model.decoder(z.to(model.device)).cpu()  # [C, D]
-        rows = torch.stack([torch.sigmoid(logits), sample_bernoulli(logits, generator=draws)])
+        prior = model.prior
+        z = prior.sample(prior.noise.draw(self.columns, generator=draws, device=model.device))
+        p_x = model.likelihood(z)
+        noise = p_x.noise.draw(self.columns, generator=draws, device=model.device)
+        rows = torch.stack([p_x.mean, p_x.sample(noise)]).cpu()  # [2, C, D]
         fig = figures.image_grid(
             rows,
             row_labels=("means of p(x | z)", "x ~ p(x | z)"),

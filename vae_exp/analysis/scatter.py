@@ -9,8 +9,8 @@ from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import encoder_means
 from vae_exp.data import Splits
-from vae_exp.model import VAE
-from vae_exp.seeding import generator
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 
 
 @dataclass(frozen=True)

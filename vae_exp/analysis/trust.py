@@ -10,16 +10,20 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import diagnostics, figures, memory
+from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
-from vae_exp.diagnostics import ACTIVE, LEVELS, UNRELIABLE, Aggregate, Calibration
-from vae_exp.errors import UserError
-from vae_exp.evaluation import Estimate, estimate
+from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation import diagnostics
+from vae_exp.evaluation.diagnostics import ACTIVE, LEVELS, Aggregate, Calibration
+from vae_exp.evaluation.estimates import Estimate, estimate
+from vae_exp.evaluation.importance import importance
+from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
-from vae_exp.importance import Importance, importance
-from vae_exp.model import VAE
-from vae_exp.networks import PIXELS, check_positive
+from vae_exp.inference.importance import UNRELIABLE, Importance
+from vae_exp.models.contracts import PIXELS
+from vae_exp.models.vae import VAE
+from vae_exp.probability.streams import generator
 from vae_exp.ranges import Positive
 
 AGGREGATED = 10_000  # images at most, as their mixture takes the square of it
@@ -29,11 +33,12 @@ FEWEST_SAMPLES = 25  # for a tail of five weights
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Examination:
     """All that the verdict, the table and the figure rest on."""
 
     variance: Tensor  # [Z] of the encoder's mean over the test images
-    kl: Tensor  # [N, Z] in nats
+    kl: Tensor  # [N] in nats
+    kl_per_dimension: Tensor | None  # [N, Z] in nats
     weights: Importance
     calibration: Calibration
     aggregate: Aggregate
@@ -94,17 +99,18 @@ class Trust:
             [table_of(found, verdict, splits, self.samples)],
         )
 
-    def examine(self, model: VAE, images: Tensor, seed: int) -> Evidence:
+    def examine(self, model: VAE, images: Tensor, seed: int) -> Examination:
         """Compute everything; the streams are (``seed``, ...)."""
         q = diagnostics.encode(model, images)
-        z, x = diagnostics.simulate(model, self.simulated, seed)
-        mixed = q.with_parameters([part[:AGGREGATED] for part in q.variational_parameters()])
+        z, x = simulate(model, self.simulated, generator(seed, "simulate"))
+        mixed = q.at(slice(AGGREGATED))
         with Progress(transient=True) as bars:
             weighing = bars.add_task("samples of q", total=1.0)
             mixing = bars.add_task("aggregate posterior", total=1.0)
-            return Evidence(
+            return Examination(
                 diagnostics.mean_variance(q),
-                diagnostics.kl_per_dimension(q),
+                diagnostics.kl_to_prior(q, model.prior, seed),
+                diagnostics.kl_per_dimension(q, model.prior),
                 importance(
                     model,
                     images[: self.images],
@@ -112,15 +118,18 @@ class Trust:
                     seed=seed,
                     progress=lambda done: bars.update(weighing, completed=done),
                 ),
-                diagnostics.calibration(diagnostics.encode(model, x), z),
+                diagnostics.calibration(diagnostics.encode(model, x), z.cpu(), seed),
                 diagnostics.aggregate(
-                    mixed, seed, progress=lambda done: bars.update(mixing, completed=done)
+                    mixed,
+                    model.prior,
+                    seed,
+                    progress=lambda done: bars.update(mixing, completed=done),
                 ),
             )
 
-    def numbers(self, found: Evidence, seed: int) -> dict[str, Any]:
+    def numbers(self, found: Examination, seed: int) -> dict[str, Any]:
         """For metrics.json."""
-        kl = [estimate(values, "closed form") for values in found.kl.T]
+        kl = [] if found.kl_per_dimension is None else list(found.kl_per_dimension.T)
         weights, mixed = found.weights, found.aggregate
         calibrated = found.calibration
         return {
@@ -131,8 +140,8 @@ class Trust:
                 "variance_of_mean": found.variance.tolist(),
                 "images": len(found.kl),
             },
-            "kl": estimate(found.kl.sum(1), "closed form").as_dict(),
-            "kl_per_dimension": [number.as_dict() for number in kl],
+            "kl": estimate(found.kl, "KL to the prior").as_dict(),
+            "kl_per_dimension": [estimate(values, "closed form").as_dict() for values in kl],
             "proposal": {
                 "estimator": "importance sampling from the encoder's q",
                 "images": len(weights.pareto_k),
@@ -162,10 +171,10 @@ class Trust:
         }
 
 
-def divergences(found: Evidence, seed: int) -> dict[str, Estimate]:
+def divergences(found: Examination, seed: int) -> dict[str, Estimate]:
     """KL of the aggregate posterior to the prior and the mutual information, from both sides."""
     mixed = found.aggregate
-    whole = found.kl[: len(mixed.kl)].sum(1)
+    whole = found.kl[: len(mixed.kl)]
     drawn = {"samples": 1, "seed": seed}
     inside, outside = "mixture over all images", "mixture without the image's own q"
     return {
@@ -195,7 +204,7 @@ def quantiles(values: Tensor) -> dict[str, float | None]:
     }
 
 
-def table_of(found: Evidence, verdict: dict[str, str], splits: Splits, samples: int) -> Table:
+def table_of(found: Examination, verdict: dict[str, str], splits: Splits, samples: int) -> Table:
     """The verdict, and below it a section for each kind of evidence."""
     table = Table(title=f"Can the encoder's q be trusted? {splits.caption}", show_header=False)
     table.add_column(ratio=2)
@@ -205,11 +214,12 @@ def table_of(found: Evidence, verdict: dict[str, str], splits: Splits, samples: 
 
     table.add_section()
     test, dims = f"{len(found.kl):,} test images", len(found.variance)
-    kl = [estimate(values, "") for values in found.kl.T]
     table.add_row("active units", f"{int((found.variance > ACTIVE).sum())} of {dims}, {test}")
     table.add_row("variance of q's mean", listed([f"{v:.3f}" for v in found.variance]))
-    table.add_row(r"KL(q(z|x) ‖ p(z))", f"{nats(estimate(found.kl.sum(1), ''))} nats, {test}")
-    table.add_row("    per dimension", listed([nats(number) for number in kl]))
+    table.add_row(r"KL(q(z|x) ‖ p(z))", f"{nats(estimate(found.kl, ''))} nats, {test}")
+    if found.kl_per_dimension is not None:
+        kl = [nats(estimate(values, "")) for values in found.kl_per_dimension.T]
+        table.add_row("    per dimension", listed(kl))
 
     table.add_section()
     size, k = quantiles(found.weights.effective_samples), quantiles(found.weights.pareto_k)
@@ -271,7 +281,7 @@ def percent(share: float, stderr: float) -> str:
     return f"{100 * share:.1f} ± {100 * stderr:.1f} %"
 
 
-def figure_of(found: Evidence, title: str, caption: tuple[str, ...]) -> Figure:
+def figure_of(found: Examination, title: str, caption: tuple[str, ...]) -> Figure:
     """Rank histograms above; coverage against nominal and KL per dimension below."""
     calibrated = found.calibration
     count = len(calibrated.mass)
@@ -288,7 +298,8 @@ def figure_of(found: Evidence, title: str, caption: tuple[str, ...]) -> Figure:
     top.legend(
         *row[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, frameon=False
     )
-    coverage, bars = below.subplots(1, 2, width_ratios=(1, 1.3))
+    panels = 1 if found.kl_per_dimension is None else 2
+    coverage, *bars = below.subplots(1, panels, width_ratios=(1, 1.3)[:panels], squeeze=False)[0]
     levels = torch.linspace(0, 1, 101, dtype=torch.float64)
     calibration.coverage_curve(
         coverage,
@@ -296,13 +307,14 @@ def figure_of(found: Evidence, title: str, caption: tuple[str, ...]) -> Figure:
         (levels, *diagnostics.coverage_band(levels, count)),
         [(level, calibrated.coverage(level)[1]) for level in LEVELS],
     )
-    kl = [estimate(values, "") for values in found.kl.T]
-    calibration.kl_bars(
-        bars,
-        torch.tensor([number.mean for number in kl]),
-        torch.tensor([number.stderr for number in kl]),
-        found.variance > ACTIVE,
-    )
+    if found.kl_per_dimension is not None:
+        kl = [estimate(values, "") for values in found.kl_per_dimension.T]
+        calibration.kl_bars(
+            bars[0],
+            torch.tensor([number.mean for number in kl]),
+            torch.tensor([number.stderr for number in kl]),
+            found.variance > ACTIVE,
+        )
     fig.suptitle(title, fontsize=11)
     figures.caption(fig, *caption)
     return fig

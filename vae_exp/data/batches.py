@@ -9,7 +9,7 @@ from torch import Tensor
 from vae_exp.data.settings import check_data_settings
 from vae_exp.data.splits import binarize
 from vae_exp.errors import UserError
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 
 def batch_x(x: Tensor, batch_size: int = 100) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from vae_exp.data import digits, mnist
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import UserError
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 AUTO_TIMEOUT = 3.0
 SOURCES = {"mnist": "MNIST", "digits": "bundled 8×8 digits at 28×28 (not MNIST)"}

@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vae_exp import bounds
-from vae_exp.errors import UserError
-from vae_exp.model import VAE, Terms
-from vae_exp.networks import check_positive
+from vae_exp.errors import UserError, check_positive
+from vae_exp.inference import bounds
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.probability.divergences import kl as closed_form_kl
 
 
 class ELBO:
@@ -43,13 +43,15 @@ class IWAE:
     def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
         """x [B, D], noise [S, B, Z] -> terms [B]; log likelihood and KL are those of the ELBO."""
         x = model.checked(x, noise)
-        q = model.posterior(x)
+        q, prior = model.posterior(x), model.prior
         z = q.sample(noise)
         log_p_x_given_z = model.log_likelihood(x, z)
-        kl_q_p = q.log_density(z) - model.log_prior(z)
+        log_q_over_p = q.log_prob(z) - prior.log_prob(z)
         with torch.no_grad():
-            log_likelihood, kl = log_p_x_given_z.mean(0), q.kl_to_prior()
-        return Terms(bounds.iwae(log_p_x_given_z - kl_q_p), log_likelihood, kl)
+            log_likelihood, kl = log_p_x_given_z.mean(0), closed_form_kl(q, prior)
+            if kl is None:
+                kl = log_q_over_p.mean(0)
+        return Terms(bounds.iwae(log_p_x_given_z - log_q_over_p), log_likelihood, kl)
 
 
 class Compiled:

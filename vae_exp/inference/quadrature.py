@@ -1,7 +1,6 @@
-"""What is exact with one or two latent dimensions: the evidence, the posterior, the KL to it."""
+"""What needs no samples in one or two dimensions: the ELBO of a q, and a posterior on a grid."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,81 +8,77 @@ from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 from vae_exp.errors import UserError
-from vae_exp.lattice import Evidence, Progress, Table, integrate
-from vae_exp.model import VAE
-from vae_exp.posteriors import Posterior
+from vae_exp.inference import svi
+from vae_exp.inference.lattice import Integral, Table
+from vae_exp.inference.svi import LogJoint
+from vae_exp.probability.distributions import Posterior
 
+MOST_DIMS = 2  # beyond which a product of rules has too many nodes
 EVALUATIONS = 16_384  # of a log joint at a time
+AT_ONCE = 128  # samples, if there is no rule
 FIRST_WINDOW = 6.0  # standard deviations of the posterior on either side of its mean
 FRAME = 0.05  # of a window's width: the strip along its border that must be empty
 
 
-def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
-    """log p(x, z) of images x [B, D], or of the ``pixels`` [d] that x [B, d] shows."""
-    return Table(
-        # Distinct rows in order are all rows where there are as many: no copy of the data then.
-        lambda rows, z: model.joint_log_density_table(
-            x if len(rows) == len(x) else x[rows], z, pixels
-        ),
-        len(x),
-        model.latent_dim,
-        x.dtype,
-        x.device,
-    )
-
-
-def evidence(
-    model: VAE,
-    x: Tensor,
-    pixels: Tensor | None = None,
-    *,
-    tolerance: float = 1e-3,
-    progress: Progress | None = None,
-) -> Evidence:
-    """log p(x) = log ∫ p(z) p(x | z) dz of every image x [B, D], in nats, and its error.
-
-    With ``pixels`` [d] and x [B, d] it is the evidence of a part of each image, so that the log
-    probability of the rest given this part is a difference of two. ``progress`` is told the
-    fraction that is done. Raises UserError where latent_dim > 2.
-    """
-    return integrate(vae_table(model, x, pixels), tolerance=tolerance, progress=progress)
+def has_rule(q: Posterior) -> bool:
+    """Whether ``hermite_elbo`` serves: a sample of q is made from at most two Gaussian numbers."""
+    return q.noise.kind == "gaussian" and q.noise.size <= MOST_DIMS
 
 
 @torch.no_grad()
-def gaussian_elbo(
-    log_joint: Callable[[Tensor], Tensor], q: Posterior, *, nodes: int = 12
+def elbo_of(
+    log_joint: LogJoint,
+    q: Posterior,
+    *,
+    nodes: int = 12,
+    samples: int = 1024,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """ELBO of a Gaussian q without Monte Carlo: E_q log p(x, z) + H(q), [B] in nats.
+    """ELBO of a q that stays as it is: by ``hermite_elbo`` if there is a rule, else by sampling.
 
-    The expectation is a product of Gauss–Hermite rules with ``nodes`` points an axis in
-    ε = L⁻¹ (z − mean), exact where log p(x, z) is a polynomial of degree below 2 ``nodes`` in
-    each. A q as narrow as the posterior, like an encoder's or a fitted one, is right to 1e-4 nats
-    by 8 nodes; one that straddles several modes needs many more, so compare two numbers of nodes.
-    ``log_joint`` maps z [S, B, Z] to [S, B]. Raises UserError where Z > 2.
+    ``log_joint`` maps z [S, .., Z] to [S, ..]. Returns [..] in nats, float64.
     """
-    dims = q.mean.shape[-1]
-    if dims > 2:
+    if has_rule(q):
+        return hermite_elbo(log_joint, q, nodes=nodes)
+    counts = [min(AT_ONCE, samples - done) for done in range(0, samples, AT_ONCE)]
+    sums = [
+        count * svi.elbo_of(log_joint, q, samples=count, generator=generator).double()
+        for count in counts
+    ]
+    return torch.stack(sums).sum(0) / samples
+
+
+@torch.no_grad()
+def hermite_elbo(log_joint: LogJoint, q: Posterior, *, nodes: int = 12) -> Tensor:
+    """ELBO of a q without Monte Carlo: E_q [log p(x, z) − log q(z)], [..] in nats, float64.
+
+    The expectation is a product of Gauss–Hermite rules with ``nodes`` points an axis in the noise
+    ε of q. For a Gaussian q it is exact if log p(x, z) is a polynomial of degree below 2 ``nodes``
+    in each coordinate. A q as narrow as the posterior, like an encoder's or a fitted one, is right
+    to 1e-4 nats by 8 nodes; one that straddles several modes needs many more, so compare two
+    numbers of nodes. Raises UserError if a sample of q takes more than two Gaussian numbers.
+    """
+    if not has_rule(q):
         raise UserError(
-            f"Gauss–Hermite products need latent_dim 1 or 2, got {dims}: use svi.elbo_of"
+            f"Gauss–Hermite products need a q made from 1 or 2 Gaussian numbers, got "
+            f"{q.noise.size} {q.noise.kind} ones: use svi.elbo_of"
         )
-    points, weights = (torch.from_numpy(part).to(q.mean) for part in hermegauss(nodes))
+    dims, like = q.noise.size, q.like
+    points, weights = (torch.from_numpy(part).to(like) for part in hermegauss(nodes))
     noise = torch.cartesian_prod(*[points] * dims).reshape(-1, dims)
     weight = torch.cartesian_prod(*[weights] * dims).reshape(-1, dims).prod(1)
     weight = weight / math.sqrt(2 * math.pi) ** dims
-    lead = q.mean.shape[:-1]
+    lead = like.shape[:-1]
     size = max(1, EVALUATIONS // max(1, math.prod(lead)))
-    energy = torch.zeros(lead, dtype=torch.float64, device=q.mean.device)
+    entropy = q.entropy()
+    total = torch.zeros(lead, dtype=torch.float64, device=like.device)
     for ε, w in zip(noise.split(size), weight.split(size), strict=True):
-        ε = ε.view(-1, *[1] * len(lead), dims).expand(-1, *lead, -1)
-        energy += torch.tensordot(w.double(), log_joint(q.sample(ε)).double(), 1)
-    return energy + q.entropy().double()
-
-
-def kl_from(
-    q: Posterior, log_joint: Callable[[Tensor], Tensor], log_p_x: Tensor, *, nodes: int = 12
-) -> Tensor:
-    """KL(q ‖ p(z | x)) = log p(x) − ELBO(q) of a Gaussian q: [B] in nats."""
-    return log_p_x - gaussian_elbo(log_joint, q, nodes=nodes)
+        z = q.sample(ε.view(-1, *[1] * len(lead), dims).expand(-1, *lead, -1))
+        energy = log_joint(z).double()
+        if entropy is None:
+            energy -= q.log_prob(z).double()
+        total += torch.tensordot(w.double(), energy, 1)
+    return total if entropy is None else total + entropy.double()
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ class PosteriorGrid:
 @torch.no_grad()
 def posterior_grid(
     table: Table,
-    exact: Evidence,
+    exact: Integral,
     row: int,
     *,
     points: int = 200,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae_exp.svi import LogJoint
+from vae_exp.inference.svi import LogJoint
 
 ROWS = 1024  # z at a time through a log density: what their gradient needs stays in the cache
 
@@ -24,9 +24,9 @@ class Point:
     gradients: Tensor  # [K, C, B, Z]
 
     @classmethod
-    def at(cls, log_densities: Sequence[LogJoint], z: Tensor) -> "Point":
-        """Evaluate log densities, z [C, B, Z] -> [C, B], and their gradients, in small blocks."""
-        blocks = z.detach().split(max(1, ROWS // z.shape[1]))
+    def at(cls, log_densities: Sequence[LogJoint], z: Tensor, rows: int = ROWS) -> "Point":
+        """Evaluate log densities, z [C, B, Z] -> [C, B], and their gradients, by ``rows`` of z."""
+        blocks = z.detach().split(max(1, rows // z.shape[1]))
         values, gradients = [], []
         for log_density in log_densities:
             pairs = [_value_and_gradient(log_density, block) for block in blocks]

@@ -1,6 +1,7 @@
 """How far an encoder's q(z | x) can be trusted, from the encoder and its own model alone."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,39 +9,34 @@ import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Tensor
 
-from vae_exp.data import batch_x
-from vae_exp.densities import (
-    LOG_2PI,
-    gaussian_kl_to_standard,
-    sample_bernoulli,
-    standard_gaussian_log_density,
-)
-from vae_exp.lattice import Progress
-from vae_exp.model import VAE
-from vae_exp.posteriors import DiagonalGaussian
-from vae_exp.seeding import generator
+from vae_exp.inference.importance import UNRELIABLE
+from vae_exp.inference.progress import Progress
+from vae_exp.models.vae import VAE
+from vae_exp.probability.densities import LOG_2PI, gaussian_kl_to_standard
+from vae_exp.probability.distributions import Distribution, Posterior, combined
+from vae_exp.probability.divergences import kl as closed_form_kl
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian, StandardGaussian
+from vae_exp.probability.streams import generator
 
 ACTIVE = 0.01  # variance of the encoder's mean above which a unit counts as active
 LEVELS = (0.5, 0.8, 0.95)
 BINS = 20  # of a rank histogram
 BLOCK = 500  # rows at a time
+SAMPLES = 1000  # of a q for what has no closed form
 TOLERANCE = 0.03  # by which a coverage may miss its level
 ERRORS = 3.0  # standard errors that a miss must exceed as well
-UNRELIABLE = 0.7  # k̂ beyond which importance sampling is not to be trusted
 FEW = 0.05  # of the images may have such a k̂
 
 
 @torch.no_grad()
-def encode(model: VAE, images: Tensor) -> DiagonalGaussian:
-    """The encoder's q(z | x) of images [N, D]: mean and log_std [N, Z], in float64."""
-    parts = [model.posterior(x.to(model.device)) for x in batch_x(images, BLOCK)]
-    return DiagonalGaussian(
-        torch.cat([q.mean for q in parts]).double().cpu(),
-        torch.cat([q.log_std for q in parts]).double().cpu(),
-    )
+def encode(model: VAE, images: Tensor) -> Posterior:
+    """The encoder's q(z | x) of images [N, D], in float64 on the processor."""
+    parts = [model.posterior(x.to(model.device)) for x in images.split(BLOCK)]
+    q = combined(torch.cat, parts)
+    return q.with_parameters([part.double().cpu() for part in q.variational_parameters()])
 
 
-def mean_variance(q: DiagonalGaussian) -> Tensor:
+def mean_variance(q: Posterior) -> Tensor:
     """Variance over images of the encoder's mean: [Z]; a unit is active where it exceeds ACTIVE.
 
     A_u = Var_x( E_{q(u | x)}[u] )                       (Burda et al. 2016, arXiv:1509.00519)
@@ -48,22 +44,23 @@ def mean_variance(q: DiagonalGaussian) -> Tensor:
     return q.mean.var(0)
 
 
-def kl_per_dimension(q: DiagonalGaussian) -> Tensor:
-    """KL( q(z_i | x) ‖ p(z_i) ): [N, Z] in nats, whose sum over Z is the KL of the bound."""
-    return gaussian_kl_to_standard(q.mean, q.log_std)
+def kl_to_prior(q: Posterior, prior: Distribution, seed: int) -> Tensor:
+    """KL( q(z | x) ‖ p(z) ): [N] in nats, in closed form or estimated from SAMPLES z an image."""
+    exact = closed_form_kl(q, prior)
+    if exact is not None:
+        return exact
+    z = q.draw(SAMPLES, generator(seed, "kl"))
+    return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
 
-@torch.no_grad()
-def simulate(model: VAE, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw z* ~ p(z) and x ~ p(x | z*): z [count, Z] and x [count, D]."""
-    draws = generator(seed, "simulate")
-    z = torch.randn(count, model.latent_dim, generator=draws)
-    x = []
-    for part in z.split(BLOCK):
-        logits = model.decoder(part.to(model.device))
-        noise = torch.rand(logits.shape, generator=draws).to(model.device)
-        x.append(sample_bernoulli(logits, noise=noise).cpu())
-    return z, torch.cat(x)
+def kl_per_dimension(q: Posterior, prior: Distribution) -> Tensor | None:
+    """KL( q(z_i | x) ‖ p(z_i) ): [N, Z] in nats, whose sum over Z is the KL of the bound.
+
+    None if q or the prior does not factorise over dimensions, since no such sum is the whole.
+    """
+    if isinstance(q, DiagonalGaussian) and isinstance(prior, StandardGaussian):
+        return gaussian_kl_to_standard(q.mean, q.log_std)
+    return None
 
 
 @dataclass(frozen=True)
@@ -104,14 +101,23 @@ class Calibration:
         return p_value
 
 
-def calibration(q: DiagonalGaussian, z: Tensor) -> Calibration:
-    """Place the true z [N, Z] of N images in their q, by ε = (z − mean) / σ, |ε|² and Φ(ε)."""
-    noise = (z.double() - q.mean) * torch.exp(-q.log_std)
+def calibration(q: Posterior, z: Tensor, seed: int = 0) -> Calibration:
+    """Place the true z [N, Z] of N images in their q.
+
+    In closed form for Gaussians, by ε = L⁻¹ (z − mean), |ε|² and Φ; else by SAMPLES draws of each.
+    """
+    z = z.double()
+    if not isinstance(q, DiagonalGaussian | FullGaussian):
+        draws = q.draw(SAMPLES, generator(seed, "calibration"))
+        denser = q.log_prob(draws) > q.log_prob(z[None])
+        return Calibration(denser.double().mean(0), (draws < z).double().mean(0))
+    scale, centred = q.scale(), z - q.mean
+    noise = torch.linalg.solve_triangular(scale, centred[..., None], upper=False)[..., 0]
     square = noise.square().sum(-1)
     half_dims = torch.full_like(square, z.shape[-1] / 2)
     return Calibration(
         torch.special.gammainc(half_dims, square / 2),  # χ² with Z degrees of freedom
-        torch.special.ndtr(noise),
+        torch.special.ndtr(centred / scale.square().sum(-1).sqrt()),
     )
 
 
@@ -148,22 +154,21 @@ class Aggregate:
     kl_left_out: Tensor  # [N] in nats
 
 
-def aggregate(q: DiagonalGaussian, seed: int, progress: Progress | None = None) -> Aggregate:
+def aggregate(
+    q: Posterior, prior: Distribution, seed: int, progress: Progress | None = None
+) -> Aggregate:
     """Moments of the mixture of all q, and its log density at one z of each, in O(N²)."""
     count, dims = q.mean.shape
     covariance = q.mean.T.cov(correction=0).reshape(dims, dims)
-    covariance = covariance + torch.diag(torch.exp(2 * q.log_std).mean(0))
-    draws = torch.randn(count, dims, generator=generator(seed, "aggregate")).double()
-    z = q.sample(draws[None])[0]
+    scale = q.scale()
+    covariance = covariance + (scale @ scale.mT).mean(0)
+    # The noise is drawn in single precision, so that its numbers do not depend on that of q.
+    z = q.sample(q.noise.draw(1, count, generator=generator(seed, "aggregate")).double())[0]
 
-    # log N(z; mean, σ²) is linear in (z², z, 1): a table over z and images is one product.
-    precision = torch.exp(-2 * q.log_std)
-    constant = -0.5 * (q.mean.square() * precision + LOG_2PI) - q.log_std
-    weight = torch.cat([-0.5 * precision, q.mean * precision, constant.sum(1, keepdim=True)], 1)
-    features = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
+    log_densities = _table(q)
     own, others = [], []
-    for first, rows in zip(range(0, count, BLOCK), features.split(BLOCK), strict=True):
-        log_density = rows @ weight.T  # [BLOCK, N]
+    for first, rows in zip(range(0, count, BLOCK), z.split(BLOCK), strict=True):
+        log_density = log_densities(rows)  # [BLOCK, N]
         diagonal = log_density.diagonal(first)
         own.append(diagonal.clone())
         diagonal.fill_(-math.inf)
@@ -171,13 +176,24 @@ def aggregate(q: DiagonalGaussian, seed: int, progress: Progress | None = None) 
         if progress is not None:
             progress((first + len(rows)) / count)
     rest = torch.cat(others)
-    log_prior = standard_gaussian_log_density(z)
+    log_prior = prior.log_prob(z)
     return Aggregate(
         q.mean.mean(0),
         covariance,
         torch.logaddexp(rest, torch.cat(own)) - math.log(count) - log_prior,
         rest - math.log(count - 1) - log_prior,
     )
+
+
+def _table(q: Posterior) -> Callable[[Tensor], Tensor]:
+    """log q_n(z_g) of all N images: z [G, Z] -> [G, N]."""
+    if not isinstance(q, DiagonalGaussian):
+        return lambda z: q.log_prob(z[:, None].expand(-1, len(q.mean), -1))
+    # log N(z; mean, σ²) is linear in (z², z, 1): a table over z and images is one product.
+    precision = torch.exp(-2 * q.log_std)
+    constant = -0.5 * (q.mean.square() * precision + LOG_2PI) - q.log_std
+    weight = torch.cat([-0.5 * precision, q.mean * precision, constant.sum(1, keepdim=True)], 1)
+    return lambda z: torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1) @ weight.T
 
 
 def miscalibration(calibrated: Calibration) -> str | None:

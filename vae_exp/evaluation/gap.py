@@ -8,24 +8,23 @@ Cremer et al. 2018, arXiv:1801.03558.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from vae_exp import svi
-from vae_exp.model import VAE
-from vae_exp.posteriors import DiagonalGaussian, FullGaussian, Posterior
-from vae_exp.quadrature import gaussian_elbo
-from vae_exp.seeding import generator
-
-Progress = Callable[[float], None]
-Q = TypeVar("Q", bound=Posterior)
+from vae_exp.inference import svi
+from vae_exp.inference.progress import Progress
+from vae_exp.inference.quadrature import elbo_of
+from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Posterior, Q, combined
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
+from vae_exp.probability.streams import generator
 
 PARTS = ("not Gaussian", "no covariance", "amortisation")
 BLOCK = 100  # images fitted at a time
 NODES = 16  # of a Gauss-Hermite rule an axis; 8 tell which of several starts is best
 SCREENING_NODES = 8
+CANDIDATES = 512  # draws from the prior, of which the most likely are starts
 MONTE_CARLO = 4096  # samples for an ELBO where no Gauss-Hermite rule applies
 
 
@@ -39,7 +38,7 @@ class Gap:
     elbo_encoder: Tensor
     elbo_diagonal: Tensor
     elbo_full: Tensor
-    encoder: DiagonalGaussian
+    encoder: Posterior
     diagonal: DiagonalGaussian
     full: FullGaussian
 
@@ -88,28 +87,28 @@ def _fit_block(
         return model.joint_log_density(x, z)
 
     def elbo(q: Posterior, nodes: int = NODES) -> Tensor:
-        if model.latent_dim <= 2:
-            return gaussian_elbo(log_joint, q, nodes=nodes)
-        return svi.elbo_of(log_joint, q, samples=MONTE_CARLO, generator=draws).double()
+        return elbo_of(log_joint, q, nodes=nodes, samples=MONTE_CARLO, generator=draws)
 
     encoder = model.posterior(x)
+    like = encoder.mean
+    prior = model.prior
+    candidates = prior.sample(
+        prior.noise.draw(CANDIDATES, generator=draws, device=like.device, dtype=like.dtype)
+    )
+    near_encoder = svi.diagonal_of(encoder)
+    starting = svi.promising_starts(log_joint, candidates, len(x), starts=starts)
     # A few cheap steps tell which start deserves the rest.
     tried = svi.fit(
         log_joint,
-        _stacked(
-            encoder,
-            svi.promising_starts(
-                log_joint, len(x), model.latent_dim, starts=starts, like=x, generator=draws
-            ),
-        ),
+        combined(torch.cat, [near_encoder.at(None), starting]),
         samples=4,
         steps=steps // 4,
         generator=draws,
     ).q
-    reached = torch.stack([elbo(_of_start(tried, i), SCREENING_NODES) for i in range(starts + 1)])
+    reached = torch.stack([elbo(tried.at(i), SCREENING_NODES) for i in range(starts + 1)])
     begun = svi.best_of_starts(tried, reached)
     fitted = svi.fit(log_joint, begun, samples=samples, steps=steps, lr=0.03, generator=draws).q
-    diagonal, elbo_diagonal = _better(elbo, [encoder, begun, fitted])
+    diagonal, elbo_diagonal = _better(elbo, [near_encoder, begun, fitted])
 
     tilted = FullGaussian.from_diagonal(diagonal)
     full, elbo_full = _better(
@@ -122,39 +121,18 @@ def _fit_block(
     return Gap(elbo(encoder), elbo_diagonal, elbo_full, encoder, diagonal, full)
 
 
-def _stacked(encoder: DiagonalGaussian, starts: DiagonalGaussian) -> DiagonalGaussian:
-    """All starts side by side: leading axes [1 + starts, B]."""
-    return DiagonalGaussian(
-        torch.cat([encoder.mean[None], starts.mean]),
-        torch.cat([encoder.log_std[None], starts.log_std]),
-    )
-
-
-def _of_start(q: DiagonalGaussian, index: int) -> DiagonalGaussian:
-    return DiagonalGaussian(q.mean[index], q.log_std[index])
-
-
 def _better(elbo: Callable[[Q], Tensor], candidates: list[Q]) -> tuple[Q, Tensor]:
     """For each image the candidate with the highest ELBO, and that ELBO."""
     values = torch.stack([elbo(q) for q in candidates])
-    parameters = [
-        torch.stack(parts)
-        for parts in zip(*(q.variational_parameters() for q in candidates), strict=True)
-    ]
-    stacked = candidates[0].with_parameters(parameters)
-    return svi.best_of_starts(stacked, values), values.amax(0)
+    return svi.best_of_starts(combined(torch.stack, candidates), values), values.amax(0)
 
 
 def _joined(gaps: list[Gap]) -> Gap:
-    def joined(q: Callable[[Gap], Posterior]) -> list[Tensor]:
-        parts = zip(*(q(gap).variational_parameters() for gap in gaps), strict=True)
-        return [torch.cat(part) for part in parts]
-
     return Gap(
         torch.cat([gap.elbo_encoder for gap in gaps]),
         torch.cat([gap.elbo_diagonal for gap in gaps]),
         torch.cat([gap.elbo_full for gap in gaps]),
-        DiagonalGaussian(*joined(lambda gap: gap.encoder)),
-        DiagonalGaussian(*joined(lambda gap: gap.diagonal)),
-        FullGaussian(*joined(lambda gap: gap.full)),
+        combined(torch.cat, [gap.encoder for gap in gaps]),
+        combined(torch.cat, [gap.diagonal for gap in gaps]),
+        combined(torch.cat, [gap.full for gap in gaps]),
     )

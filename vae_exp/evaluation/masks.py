@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_exp import files
 from vae_exp.errors import Damaged, UserError, first_line
-from vae_exp.seeding import generator
+from vae_exp.probability.streams import generator
 
 SIDE = 28
 LIMIT = files.MIB  # bytes of a picture

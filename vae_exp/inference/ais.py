@@ -10,18 +10,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from vae_exp import bounds, hmc
-from vae_exp.densities import sample_bernoulli
 from vae_exp.errors import UserError
-from vae_exp.lattice import Progress
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.posteriors import DiagonalGaussian, Posterior
-from vae_exp.seeding import generator
-from vae_exp.svi import LogJoint
+from vae_exp.inference import bounds, hmc
+from vae_exp.inference.progress import Progress
+from vae_exp.inference.svi import LogJoint
+from vae_exp.probability.distributions import Posterior
+from vae_exp.probability.gaussians import DiagonalGaussian
 
-TEMPERATURES = 150
-CHAINS = 64
 LEAPFROG = 1
 TUNING_CHAINS = 8
 ACCEPTANCE = 0.65  # that step sizes are tuned to
@@ -58,7 +53,7 @@ class Annealer:
 
         w = Π_t f_{β_t}(z_{t−1}) / f_{β_{t−1}}(z_{t−1}), z_0 ~ q, z_t from an HMC transition at β_t.
         """
-        z = _draw(self.start, chains, generator)
+        z = self.start.draw(chains, generator)
         weights, acceptance = self._walk(z, range(len(self.betas) - 1), generator, progress)
         return Annealed(bounds.iwae(weights), weights, acceptance)
 
@@ -87,7 +82,7 @@ class Annealer:
         Step t goes between betas[t] and betas[t + 1]; it adds to the weights. Between two steps
         lies the transition at the temperature that they share.
         """
-        densities = (self.start.log_density, self.log_joint)
+        densities = (self.start.log_prob, self.log_joint)
         point = hmc.Point.at(densities, z)
         log_weights = self._increment(point, steps[0])
         acceptance = []
@@ -136,8 +131,8 @@ def tune(
             f"got {[round(beta, 4) for beta in betas.tolist()[:4]]}..."
         )
     start = start.with_parameters([p.detach() for p in start.variational_parameters()])
-    densities = (start.log_density, log_joint)
-    point = hmc.Point.at(densities, _draw(start, chains, generator))
+    densities = (start.log_prob, log_joint)
+    point = hmc.Point.at(densities, start.draw(chains, generator))
     step = start.scale().diagonal(dim1=-2, dim2=-1).log().mean(-1).exp()
     steps = []
     for done, beta in enumerate(betas[1:-1], 1):
@@ -161,115 +156,16 @@ def power_schedule(temperatures: int, exponent: float = 2.0) -> Tensor:
     return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64) ** exponent
 
 
-def broadened(q: DiagonalGaussian) -> DiagonalGaussian:
-    """A Gaussian about the mean of q with the variance of q and of the prior together, σ² + 1.
+def broadened(q: Posterior) -> DiagonalGaussian:
+    """A Gaussian about the mean of q with the variance of q and of N(0, I) together, σ² + 1.
 
-    Wider than the prior in every direction, so p(x, z) / q(z) is bounded: mass that q misses is
-    found, while what q knows shortens the path.
+    Wider than a standard normal prior in every direction, so p(x, z) / q(z) is bounded: mass that
+    q misses is found, while what q knows shortens the path.
     """
-    return DiagonalGaussian(q.mean, 0.5 * torch.log1p(torch.exp(2 * q.log_std)))
-
-
-def simulate(model: VAE, images: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """z ~ p(z) and x ~ p(x | z): [B, Z] and [B, D], so that z is an exact sample of p(z | x)."""
-    check_positive("images", images)
-    stream = generator(seed, "ais", "simulate")
-    z = torch.randn(images, model.latent_dim, generator=stream).to(model.device)
-    with torch.no_grad():
-        logits = model.decoder(z)
-    uniform = torch.rand(logits.shape, generator=stream).to(logits)
-    return z, sample_bernoulli(logits, noise=uniform)
-
-
-def annealer(
-    model: VAE,
-    x: Tensor,
-    *,
-    temperatures: int = TEMPERATURES,
-    leapfrog: int = LEAPFROG,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Annealer:
-    """The path from the broadened encoder's q to p(x, z) for images x [B, D], tuned."""
-    check_positive("leapfrog", leapfrog)
-    x = x.to(model.device)
-    with torch.no_grad():
-        start = broadened(model.posterior(x))
-    return tune(
-        lambda z: model.joint_log_density(x, z),
-        start,
-        power_schedule(temperatures),
-        leapfrog=leapfrog,
-        generator=generator(seed, "ais", "tune"),
-        progress=progress,
-    )
-
-
-def evidence(
-    model: VAE,
-    x: Tensor,
-    *,
-    temperatures: int = TEMPERATURES,
-    chains: int = CHAINS,
-    leapfrog: int = LEAPFROG,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Annealed:
-    """A stochastic lower bound on log p(x) of images x [B, D], for any latent_dim.
-
-    ``progress`` is told the fraction that is done. Raises UserError where a number is too small.
-    """
-    check_positive("chains", chains)
-    tuning, walking = _shares(progress, TUNING_CHAINS, chains)
-    path = annealer(
-        model, x, temperatures=temperatures, leapfrog=leapfrog, seed=seed, progress=tuning
-    )
-    return path.forward(chains, generator(seed, "ais", "forward"), walking)
-
-
-def sandwich(
-    model: VAE,
-    images: int,
-    *,
-    temperatures: int = TEMPERATURES,
-    chains: int = CHAINS,
-    leapfrog: int = LEAPFROG,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Annealed, Annealed]:
-    """Lower and upper stochastic bounds on log p(x) of images simulated from the model.
-
-    What lies between them bounds the error of either, and so tells how far ``evidence`` is off
-    on data like the model's own (Grosse et al. 2015). Raises UserError as ``evidence`` does.
-    """
-    check_positive("chains", chains)
-    z, x = simulate(model, images, seed=seed)
-    tuning, up, down = _shares(progress, TUNING_CHAINS, chains, chains)
-    path = annealer(
-        model, x, temperatures=temperatures, leapfrog=leapfrog, seed=seed, progress=tuning
-    )
-    return (
-        path.forward(chains, generator(seed, "ais", "forward"), up),
-        path.reverse(z, chains, generator(seed, "ais", "reverse"), down),
-    )
-
-
-def _draw(q: Posterior, chains: int, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(chains, *q.mean.shape, generator=generator, dtype=q.mean.dtype)
-    return q.sample(noise.to(q.mean.device))
+    variance = q.scale().square().sum(-1)
+    return DiagonalGaussian(q.mean, 0.5 * torch.log1p(variance))
 
 
 def _coefficients(beta: Tensor, like: Tensor) -> Tensor:
     """Of log q and log p(x, z) at a temperature: (1 − β, β)."""
     return torch.stack([1 - beta, beta]).to(like)
-
-
-def _shares(progress: Progress | None, *sizes: int) -> list[Progress | None]:
-    """Progress of consecutive parts of the given sizes, each told as that of the whole."""
-
-    def share(start: int, size: int) -> Progress | None:
-        if progress is None:
-            return None
-        return lambda fraction: progress((start + size * fraction) / sum(sizes))
-
-    return [share(sum(sizes[:part]), size) for part, size in enumerate(sizes)]

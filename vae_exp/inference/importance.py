@@ -1,21 +1,18 @@
-"""Importance sampling of log p(x): bounds from one stream of samples, and how far to trust them."""
+"""Importance sampling: bounds from one stream of samples, and how far to trust them."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vae_exp.lattice import Progress
-from vae_exp.model import VAE
-from vae_exp.networks import check_positive
-from vae_exp.posteriors import Posterior
-from vae_exp.seeding import generator
-from vae_exp.svi import LogJoint
+from vae_exp.inference.svi import LogJoint
+from vae_exp.probability.distributions import Posterior
+from vae_exp.probability.streams import generator
 
 ROWS = 1024  # z at a time: their logits, 784 wide, stay in the cache
+UNRELIABLE = 0.7  # k̂ beyond which an estimate is not to be trusted
 DRAW = 256  # samples an image at a time: however many are asked for, the first ones are the same
 
 
@@ -33,72 +30,6 @@ class Importance:
     pareto_k: Tensor  # [N]
 
 
-def iwae(
-    model: VAE,
-    images: Tensor,
-    samples: int,
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Importance-weighted bound on log p(x) of every image from exactly ``samples`` decodes of it.
-
-    log (1/k) Σ_s p(x, z_s) / q(z_s | x), z_s ~ q(z | x)  (Burda et al. 2016, arXiv:1509.00519)
-
-    images [N, D] -> [N] in nats, float64.
-    """
-    return importance(model, images, (samples,), seed=seed, progress=progress).bounds[samples]
-
-
-def iwae_ladder(
-    model: VAE,
-    images: Tensor,
-    samples: Sequence[int] = (1, 10, 100, 1000),
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[int, Tensor]:
-    """The bounds with several numbers of samples at the price of the largest, as ``iwae`` each.
-
-    The bound with k samples is that of the first k of one stream, so the bounds of one image
-    depend on each other. images [N, D] -> samples -> [N] in nats, float64.
-    """
-    return importance(model, images, samples, seed=seed, progress=progress).bounds
-
-
-@torch.no_grad()
-def importance(
-    model: VAE,
-    images: Tensor,
-    samples: Sequence[int] = (1, 10, 100, 1000),
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Importance:
-    """The encoder's q(z | x) as a proposal for every image.
-
-    images [N, D] -> bounds, effective samples and k̂, [N] each. The noise of an image depends on
-    its place and on ``seed`` alone. ``progress`` is told the fraction that is done. Raises
-    UserError where a number of samples is not a positive integer.
-    """
-    for k in samples:
-        check_positive("samples", k)
-    parts = []
-    size = max(1, ROWS // min(DRAW, max(samples)))
-    for first in range(0, len(images), size):
-        x = images[first : first + size].to(model.device)
-        parts.append(
-            weigh(fused_log_joint(model, x), model.posterior(x), samples, seed=seed, first=first)
-        )
-        if progress is not None:
-            progress(min(1.0, (first + size) / len(images)))
-    return Importance(
-        {k: torch.cat([part.bounds[k] for part in parts]) for k in sorted(set(samples))},
-        torch.cat([part.effective_samples for part in parts]),
-        torch.cat([part.pareto_k for part in parts]),
-    )
-
-
 @torch.no_grad()
 def weigh(
     log_joint: LogJoint,
@@ -107,6 +38,7 @@ def weigh(
     *,
     seed: int = 0,
     first: int = 0,
+    rows: int = ROWS,
 ) -> Importance:
     """Weigh samples of any q over images [B] by any log joint, z [S, B, Z] -> [S, B] in nats.
 
@@ -114,14 +46,14 @@ def weigh(
     """
     rungs = sorted(set(samples))
     total = rungs[-1]
-    images = len(q.mean)
-    weights = Weights(images, tail_length(total) + 1, q.mean.device)
+    images = len(q.like)
+    weights = Weights(images, tail_length(total) + 1, q.like.device)
     streams = [generator(seed, "importance", first + image) for image in range(images)]
     bounds = {}
     for start in range(0, total, DRAW):
-        z = q.sample(_noise(streams, q.mean)[: total - start])
-        blocks = z.split(max(1, ROWS // images))
-        log_weights = torch.cat([log_joint(block) - q.log_density(block) for block in blocks])
+        z = q.sample(_noise(streams, q)[: total - start])
+        blocks = z.split(max(1, rows // images))
+        log_weights = torch.cat([log_joint(block) - q.log_prob(block) for block in blocks])
         done = 0
         for k in [k for k in rungs if start < k <= start + len(z)]:
             weights.add(log_weights[done : k - start])
@@ -129,21 +61,6 @@ def weigh(
             done = k - start
         weights.add(log_weights[done:])
     return Importance(bounds, weights.effective_samples(), pareto_k(weights.largest))
-
-
-def fused_log_joint(model: VAE, x: Tensor, pixels: Tensor | None = None) -> LogJoint:
-    """``model.joint_log_density(x, z, pixels)`` of z [S, B, Z], faster and without a gradient.
-
-    Σ_i x_i l_i is a product of matrices, so that softplus is all that is done to a logit.
-    """
-
-    def log_joint(z: Tensor) -> Tensor:
-        rows = z.transpose(0, 1).reshape(-1, z.shape[-1])
-        logits = model.decoder(rows, pixels).view(len(x), len(z), -1)  # [B, S, D]
-        x_logits = torch.bmm(logits, x[:, :, None])[..., 0]
-        return model.log_prior(z) + (x_logits - F.softplus(logits).sum(-1)).T
-
-    return log_joint
 
 
 class Weights:
@@ -228,9 +145,8 @@ def _quartile(ascending: Tensor) -> Tensor:
     return ascending[math.floor(len(ascending) / 4 + 0.5) - 1]
 
 
-def _noise(streams: Sequence[torch.Generator], like: Tensor) -> Tensor:
-    """DRAW further ε of every image's own stream: [DRAW, B, Z]."""
-    draws = [
-        torch.randn(DRAW, like.shape[-1], generator=stream, dtype=like.dtype) for stream in streams
-    ]
+def _noise(streams: Sequence[torch.Generator], q: Posterior) -> Tensor:
+    """DRAW further ε of every image's own stream: [DRAW, B, N]."""
+    like = q.like
+    draws = [q.noise.draw(DRAW, generator=stream, dtype=like.dtype) for stream in streams]
     return torch.stack(draws, 1).to(like.device)

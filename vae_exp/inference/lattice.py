@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
-
-Progress = Callable[[float], None]
+from vae_exp.inference.progress import Progress, share, silent
 
 SIDE = 0.48  # of a tile in the scan
-WIDTH = 12  # tiles on either side of the middle one in the square scanned first: [−6, 6]
 GROWTH = 1.5  # of that square, as long as mass is found in what it grew by
 GROWTHS = 3  # at most: to [−20.2, 20.2]
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
@@ -28,7 +26,6 @@ FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rou
 DROPPED = 25.0  # nats below an image's peak at which a tile is left out
 ENTRIES = 1 << 22  # of the largest table in memory
 TILES = 1 << 14  # of one image at most
-IMAGES = ENTRIES // 16**2  # at a time
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,11 @@ class Table:
     latent_dim: int
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
+    reach: float = 6.0  # half the side of the box that is scanned first
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Integral:
     """log p(x) and the moments of p(z | x), per image, in float64.
 
     ``error`` is the larger of what the last halving of the step changed and what the halving
@@ -70,10 +68,15 @@ class Evidence:
 
 @torch.no_grad()
 def integrate(
-    table: Table, *, tolerance: float = 1e-3, progress: Progress | None = None
-) -> Evidence:
-    """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats where possible.
+    table: Table,
+    *,
+    tolerance: float = 1e-3,
+    entries: int = ENTRIES,
+    progress: Progress | None = None,
+) -> Integral:
+    """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats if possible.
 
+    No more than ``entries`` of the table are in memory at a time, 256 at least.
     ``progress`` is told the fraction that is done. Raises UserError where latent_dim > 2.
     """
     if table.latent_dim not in SCAN:
@@ -81,16 +84,17 @@ def integrate(
             f"the exact evidence needs latent_dim 1 or 2, got {table.latent_dim}: "
             "use an importance-weighted estimate"
         )
-    blocks = torch.split(torch.arange(table.images, device=table.device), IMAGES)
-    source = _Source(table)
+    images = max(1, entries // 16**2)
+    blocks = torch.split(torch.arange(table.images, device=table.device), images)
+    source = _Source(table, entries)
     parts = []
     for done, rows in enumerate(blocks):
-        report = _share(progress or _silent, done / len(blocks), 1 / len(blocks))
+        report = share(progress or silent, done / len(blocks), 1 / len(blocks))
         parts.append(_integrate_block(source, rows, tolerance, report))
     if progress is not None:
         progress(1.0)
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Evidence(
+    return Integral(
         **found, tolerance=tolerance, points=source.points, evaluations=source.evaluations
     )
 
@@ -98,8 +102,9 @@ def integrate(
 class _Source:
     """A table that counts what is asked of it."""
 
-    def __init__(self, table: Table):
+    def __init__(self, table: Table, entries: int):
         self.table = table
+        self.entries = entries
         self.points = 0
         self.evaluations = 0
 
@@ -155,11 +160,11 @@ class _Support:
 def _integrate_block(
     source: _Source, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
-    support, peak, half_width = _scan(source, rows, _share(progress, 0.0, 0.5))
+    support, peak, half_width = _scan(source, rows, share(progress, 0.0, 0.5))
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
     for level, (side, per_axis) in enumerate(LEVELS):
-        report = _share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
+        report = share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
         finer_side = LEVELS[min(level + 1, len(LEVELS) - 1)][0]
         cuts = round(side / finer_side)
         sums, bounds = _sum_lattice(source, rows, support, side, per_axis, cuts, report)
@@ -186,13 +191,13 @@ def _scan(source: _Source, rows: Tensor, progress: Progress) -> tuple[_Support, 
     Returns the support, the highest log density seen and the half-width searched, [B] each.
     """
     dims, device = source.table.latent_dim, rows.device
-    count, width = len(rows), WIDTH
+    count, width = len(rows), math.ceil(source.table.reach / SIDE - 0.5)
     peak = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
     left_out, half_width = peak.clone(), peak.clone()
     pending = torch.arange(count, device=device)
     tiles, pairs, seen = [_grid(torch.arange(-width, width + 1, device=device), dims)], [], 0
     for growth in range(GROWTHS + 1):
-        report = _share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
+        report = share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
         top, bound = _scan_tiles(source, rows[pending], tiles[-1], report)
         peak[pending] = torch.maximum(peak[pending], top)
         active = bound > peak[pending, None] - DROPPED
@@ -225,7 +230,7 @@ def _scan_tiles(
     per_axis = SCAN[dims]
     offsets = _offsets(SIDE, per_axis, dims, rows.device)
     peak, bounds = [], []
-    parts = torch.split(tiles, max(1, ENTRIES // (len(rows) * len(offsets))))
+    parts = torch.split(tiles, max(1, source.entries // (len(rows) * len(offsets))))
     axes = tuple(range(1, dims + 1))
     for done, part in enumerate(parts):
         z = (_centre(part, SIDE) + offsets[:, None]).reshape(-1, dims)
@@ -360,12 +365,3 @@ def _features(offsets: Tensor, side: float, per_axis: int) -> Tensor:
     one_hot = torch.eye(4**dims, dtype=offsets.dtype, device=index.device)[lattice]
     outer = offsets[:, :, None] * offsets[:, None, :]
     return torch.cat([one_hot, offsets, outer.flatten(1)], 1)
-
-
-def _silent(fraction: float) -> None:
-    """Progress that nobody asked for."""
-
-
-def _share(progress: Progress, start: float, length: float) -> Progress:
-    """The progress of a part, told as that of the whole."""
-    return lambda fraction: progress(start + length * fraction)

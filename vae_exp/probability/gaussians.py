@@ -1,75 +1,67 @@
-"""Gaussian families for q(z). A q is a batch of densities: it samples itself and scores z."""
+"""Gaussian distributions over z: the standard one, and two families that can be fitted."""
 
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from vae_exp.densities import (
+from vae_exp.probability.densities import (
     LOG_2PI,
     factorized_gaussian_log_density,
-    gaussian_kl_to_standard,
     sample_diag_gaussian,
     standard_gaussian_log_density,
 )
-
-
-class Posterior(Protocol):
-    """What inference asks of a q(z) over a batch [B] of images, or any leading axes."""
-
-    @property
-    def mean(self) -> Tensor:
-        """E_q z: [B, Z]."""
-        ...
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Reparameterised z from standard Gaussian ``noise``: [S, B, Z] -> [S, B, Z]."""
-        ...
-
-    def log_density(self, z: Tensor) -> Tensor:
-        """log q(z): [S, B, Z] -> [S, B] in nats."""
-        ...
-
-    def entropy(self) -> Tensor:
-        """−E_q log q: [B] in nats."""
-        ...
-
-    def scale(self) -> Tensor:
-        """Lower-triangular L with covariance L Lᵀ: [B, Z, Z]."""
-        ...
-
-    def variational_parameters(self) -> list[Tensor]:
-        """The tensors that fitting moves."""
-        ...
-
-    def with_parameters(self, parameters: list[Tensor]) -> Self:
-        """The same family at other parameters, in the order of ``variational_parameters``."""
-        ...
+from vae_exp.probability.distributions import Distribution, Noise, Posterior
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian:
+class StandardGaussian(Distribution):
+    """N(0, I) in ``dims`` dimensions."""
+
+    dims: int
+
+    @property
+    def noise(self) -> Noise:
+        """The sample itself."""
+        return Noise("gaussian", self.dims)
+
+    @property
+    def mean(self) -> Tensor:
+        """The origin: [Z]."""
+        return torch.zeros(self.dims)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log N(z; 0, I)."""
+        return standard_gaussian_log_density(value)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """z = ε."""
+        return noise
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian(Posterior):
     """q(z) = N(mean, diag exp(2 log_std)); mean and log_std [B, Z]."""
 
     mean: Tensor
     log_std: Tensor
 
+    @property
+    def noise(self) -> Noise:
+        """A standard Gaussian number for each dimension."""
+        return Noise("gaussian", self.mean.shape[-1])
+
     def sample(self, noise: Tensor) -> Tensor:
         """z = mean + σ ε."""
         return sample_diag_gaussian(self.mean, self.log_std, noise=noise)
 
-    def log_density(self, z: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor) -> Tensor:
         """log q(z), summed over dimensions."""
-        return factorized_gaussian_log_density(self.mean, self.log_std, z)
+        return factorized_gaussian_log_density(self.mean, self.log_std, value)
 
     def entropy(self) -> Tensor:
         """½ Z (1 + log 2π) + Σ_i log σ_i."""
         return gaussian_entropy(self.log_std)
-
-    def kl_to_prior(self) -> Tensor:
-        """KL(q ‖ N(0, I)) in closed form: [B]."""
-        return gaussian_kl_to_standard(self.mean, self.log_std).sum(-1)
 
     def scale(self) -> Tensor:
         """diag σ."""
@@ -86,7 +78,7 @@ class DiagonalGaussian:
 
 
 @dataclass(frozen=True)
-class FullGaussian:
+class FullGaussian(Posterior):
     """q(z) = N(mean, L Lᵀ) with L = diag(exp(log_std)) (I + tril(lower, −1)).
 
     log |L| = Σ log_std, so the diagonal family is the case lower = 0. lower is [B, Z, Z], of
@@ -110,24 +102,24 @@ class FullGaussian:
         std = scale.diagonal(dim1=-2, dim2=-1)
         return cls(mean, std.log(), scale / std[..., None])
 
+    @property
+    def noise(self) -> Noise:
+        """A standard Gaussian number for each dimension."""
+        return Noise("gaussian", self.mean.shape[-1])
+
     def sample(self, noise: Tensor) -> Tensor:
         """z = mean + L ε."""
         return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise)
 
-    def log_density(self, z: Tensor) -> Tensor:
+    def log_prob(self, value: Tensor) -> Tensor:
         """log N(L⁻¹ (z − mean); 0, I) − Σ log_std."""
-        centred = (z - self.mean).movedim(0, -1)  # [B, Z, S]
+        centred = (value - self.mean).movedim(0, -1)  # [B, Z, S]
         noise = torch.linalg.solve_triangular(self.scale(), centred, upper=False).movedim(-1, 0)
         return standard_gaussian_log_density(noise) - self.log_std.sum(-1)
 
     def entropy(self) -> Tensor:
         """½ Z (1 + log 2π) + Σ_i log L_ii."""
         return gaussian_entropy(self.log_std)
-
-    def kl_to_prior(self) -> Tensor:
-        """KL(q ‖ N(0, I)) = ½ (‖L‖² + ‖mean‖² − Z) − Σ log L_ii: [B]."""
-        square = self.scale().square().sum((-2, -1)) + self.mean.square().sum(-1)
-        return 0.5 * (square - self.mean.shape[-1]) - self.log_std.sum(-1)
 
     def scale(self) -> Tensor:
         """L."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vae_exp import memory
 from vae_exp.data import batch_x
-from vae_exp.model import VAE, Terms
-from vae_exp.seeding import generator
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.probability.streams import generator
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,8 @@ def elbo_terms(
     depends on its place and on ``seed``, not on ``batch_size``: how many z are decoded at a time.
     """
     require_memory(model, len(images), samples)
-    shape = (samples, len(images), model.latent_dim)
     batch_size = max(1, batch_size // samples)
-    noise = torch.randn(shape, generator=generator(seed, "elbo"))
+    noise = model.noise.draw(samples, len(images), generator=generator(seed, "elbo"))
     batches = [
         model.elbo_terms(x.to(model.device), epsilon.to(model.device))
         for x, epsilon in zip(

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor
 
-from vae_exp import bounds
-from vae_exp.posteriors import DiagonalGaussian, Posterior
+from vae_exp.inference import bounds
+from vae_exp.probability.distributions import Posterior, Q
+from vae_exp.probability.gaussians import DiagonalGaussian
 
-Q = TypeVar("Q", bound=Posterior)
 LogJoint = Callable[[Tensor], Tensor]
 ROWS = 4096  # z at a time: what their logits come to stays in the cache
 
@@ -46,10 +46,10 @@ def fit(
     for _ in range(steps):
         optimizer.zero_grad()
         log_weights = []
-        for noise in _blocks(antithetic_noise(samples, start.mean, generator)):
+        for noise in _blocks(antithetic_noise(samples, start, generator)):
             z = start.with_parameters(parameters).sample(noise)
             frozen = start.with_parameters([p.detach() for p in parameters])
-            log_weights.append(log_joint(z) - frozen.log_density(z))
+            log_weights.append(log_joint(z) - frozen.log_prob(z))
             (-log_weights[-1].sum() / samples).backward(inputs=parameters)
         optimizer.step()
         schedule.step()
@@ -58,10 +58,10 @@ def fit(
 
 
 def antithetic_noise(
-    samples: int, like: Tensor, generator: torch.Generator | None = None
+    samples: int, q: Posterior, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Standard Gaussian noise in pairs ε, −ε: [samples, *like.shape]; an odd one stands alone."""
-    half = _drawn(((samples + 1) // 2, *like.shape), like, generator)
+    """Noise for a q in pairs ε, −ε: [samples, .., N]; an odd one stands alone."""
+    half = q.draw_noise((samples + 1) // 2, generator)
     return torch.cat([half, -half])[:samples]
 
 
@@ -69,16 +69,6 @@ def _blocks(z: Tensor) -> tuple[Tensor, ...]:
     """z [S, .., Z] cut along its first axis, so that each block has about ROWS points."""
     blocks: tuple[Tensor, ...] = z.split(max(1, ROWS // max(1, z[0, ..., 0].numel())))
     return blocks
-
-
-def _drawn(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard Gaussian noise for the place and the precision of ``like``.
-
-    Drawn where the generator is, so that a seed means the same numbers on every device.
-    """
-    place = like.device if generator is None else generator.device
-    noise = torch.randn(shape, generator=generator, dtype=like.dtype, device=place)
-    return noise.to(like.device)
 
 
 @torch.no_grad()
@@ -91,45 +81,43 @@ def elbo_of(
 ) -> Tensor:
     """Monte Carlo estimate of the ELBO of a q that stays as it is: [B] in nats."""
     # Made first: small results among large blocks would keep their memory from being used again.
-    log_weights = q.mean.new_empty(samples, *q.mean.shape[:-1])
+    log_weights = q.like.new_empty(samples, *q.like.shape[:-1])
     done = 0
-    for noise in _blocks(antithetic_noise(samples, q.mean, generator)):
+    for noise in _blocks(antithetic_noise(samples, q, generator)):
         z = q.sample(noise)
-        log_weights[done : done + len(z)] = log_joint(z) - q.log_density(z)
+        log_weights[done : done + len(z)] = log_joint(z) - q.log_prob(z)
         done += len(z)
     return bounds.elbo(log_weights)
 
 
 @torch.no_grad()
 def promising_starts(
-    log_joint: LogJoint,
-    images: int,
-    latent_dim: int,
-    *,
-    starts: int = 4,
-    candidates: int = 512,
-    log_std: float = -2.0,
-    like: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    log_joint: LogJoint, candidates: Tensor, images: int, *, starts: int = 4, log_std: float = -2.0
 ) -> DiagonalGaussian:
-    """Places to start from: for each image the best of ``candidates`` draws from the prior.
+    """Places to start from: for each image the most likely of ``candidates``, such as prior draws.
 
-    The candidates are dealt into ``starts`` disjoint sets and each set sends its best one, so the
-    starts differ. Returns a diagonal Gaussian with leading axes [starts, images], with the device
-    and the precision of ``like``.
+    The candidates z [C, Z] are dealt into ``starts`` disjoint sets and each set sends its best one,
+    so the starts differ. Returns a diagonal Gaussian with leading axes [starts, images].
     """
-    like = torch.empty(0) if like is None else like
-    z = _drawn((candidates, 1, latent_dim), like, generator).expand(-1, images, -1)
-    score = torch.cat([log_joint(block) for block in _blocks(z)])  # [candidates, B]
-    best = torch.stack([part.argmax(0) for part in score.tensor_split(starts)])
-    sizes = torch.tensor([0, *(len(part) for part in score.tensor_split(starts))], device=z.device)
+    z = candidates[:, None].expand(-1, images, -1)
+    score = torch.cat([log_joint(block) for block in _blocks(z)])  # [C, B]
+    parts = score.tensor_split(starts)
+    best = torch.stack([part.argmax(0) for part in parts])
+    sizes = torch.tensor([0, *map(len, parts)], device=z.device)
     first = sizes.cumsum(0)[:-1]
     mean = z[best + first[:, None], torch.arange(images, device=z.device)]
     return DiagonalGaussian(mean, torch.full_like(mean, log_std))
+
+
+def diagonal_of(q: Posterior) -> DiagonalGaussian:
+    """The diagonal Gaussian with the mean and the variances of a q; a diagonal q itself."""
+    if isinstance(q, DiagonalGaussian):
+        return q
+    return DiagonalGaussian(q.mean, 0.5 * q.scale().square().sum(-1).log())
 
 
 def best_of_starts(q: Q, elbo: Tensor) -> Q:
     """For each image the start with the highest ELBO: leading axes [starts, B] -> [B]."""
     best = elbo.argmax(0)
     image = torch.arange(elbo.shape[1], device=elbo.device)
-    return q.with_parameters([p[best, image] for p in q.variational_parameters()])
+    return q.at((best, image))

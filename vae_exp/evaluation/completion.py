@@ -10,14 +10,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_exp import svi
-from vae_exp.data import batch_x
-from vae_exp.importance import Importance, fused_log_joint, weigh
-from vae_exp.lattice import integrate
-from vae_exp.model import VAE
-from vae_exp.posteriors import DiagonalGaussian, FullGaussian, Posterior
-from vae_exp.quadrature import evidence, gaussian_elbo, kl_from, posterior_grid, vae_table
-from vae_exp.seeding import generator, stream_seed
+from vae_exp.evaluation.exact import evidence, is_exact, vae_table
+from vae_exp.inference import svi
+from vae_exp.inference.importance import Importance, weigh
+from vae_exp.inference.lattice import integrate
+from vae_exp.inference.quadrature import elbo_of, posterior_grid
+from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Posterior, combined
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
+from vae_exp.probability.streams import generator, stream_seed
 
 EXACT = "exact"
 TWO_PROPOSALS = "importance, two q"  # stands in for EXACT where latent_dim > 2
@@ -25,7 +26,6 @@ IMPORTANCE = "importance, one q"
 FULL, DIAGONAL, ENCODER = "full q", "diagonal q", "encoder"
 AGREE = 0.1  # nats
 NODES = 32  # of Gauss-Hermite an axis: half an image leaves posteriors wide
-ROUNDS, ROUND = 8, 128  # of samples for an ELBO where there is no such rule
 POINTS = 8192  # z at a time, and from a proposal for the posterior of one image
 NEGLIGIBLE = 1e-8  # of the largest weight
 
@@ -55,7 +55,7 @@ class Masked:
     @torch.no_grad()
     def complete(self, z: Tensor) -> Tensor:
         """The visible pixels joined to the means of p(hidden | z): [.., B, Z] -> [.., B, D]."""
-        return torch.where(self.seen, self.x, torch.sigmoid(self.model.decoder(z)))
+        return torch.where(self.seen, self.x, self.model.likelihood(z).mean)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Inference:
 
     full: FullGaussian
     diagonal: DiagonalGaussian
-    encoder: DiagonalGaussian
+    encoder: Posterior
     trace: Tensor  # [steps, B] ELBO estimates in nats of the diagonal q that won
     restarts: Tensor  # [R, B] ELBO in nats that each restart of the diagonal q reached
 
@@ -111,18 +111,16 @@ def infer(
     The diagonal q is the best of ``restarts``; the full-covariance one starts from it and never
     ends below it. The model's parameters get no gradient and stay as they are.
     """
-    images, dims = len(masked.x), masked.model.latent_dim
-    starts = svi.promising_starts(
-        masked.log_joint,
-        images,
-        dims,
-        starts=restarts,
-        candidates=max(512, 8 * restarts),
-        like=masked.x,
+    images, prior = len(masked.x), masked.model.prior
+    noise = prior.noise.draw(
+        max(512, 8 * restarts),
         generator=generator,
+        device=masked.x.device,
+        dtype=masked.x.dtype,
     )
+    starts = svi.promising_starts(masked.log_joint, prior.sample(noise), images, starts=restarts)
     fit = svi.fit(masked.log_joint, starts, samples=samples, steps=steps, generator=generator)
-    reached = elbo_of(masked.log_joint, fit.q, generator)
+    reached = elbo_of(masked.log_joint, fit.q, generator=generator)
     diagonal = svi.best_of_starts(fit.q, reached)
     with torch.no_grad():
         encoder = masked.model.posterior(torch.where(masked.seen, masked.x, 0.0))
@@ -145,18 +143,8 @@ def fit_full(
     """The full-covariance q that SVI makes of a diagonal one, or that one where it is better."""
     tilted = FullGaussian.from_diagonal(start)
     fit = svi.fit(log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=generator)
-    pairs = zip(tilted.variational_parameters(), fit.q.variational_parameters(), strict=True)
-    both = tilted.with_parameters([torch.stack(pair) for pair in pairs])
-    return svi.best_of_starts(both, elbo_of(log_joint, both, generator))
-
-
-@torch.no_grad()
-def elbo_of(log_joint: svi.LogJoint, q: Posterior, draws: torch.Generator | None) -> Tensor:
-    """ELBO of a Gaussian q, without Monte Carlo where latent_dim <= 2: [..] in nats, float64."""
-    if q.mean.shape[-1] <= 2:
-        return gaussian_elbo(log_joint, q)
-    rounds = [svi.elbo_of(log_joint, q, samples=ROUND, generator=draws) for _ in range(ROUNDS)]
-    return torch.stack(rounds).double().mean(0)
+    both = combined(torch.stack, [tilted, fit.q])
+    return svi.best_of_starts(both, elbo_of(log_joint, both, generator=generator))
 
 
 def scores(
@@ -172,9 +160,9 @@ def scores(
     """
     model, x, pixels = masked.model, masked.x, masked.pixels
     hidden = (~masked.seen).nonzero().flatten()
-    log_whole = fused_log_joint(model, x)
-    log_visible = fused_log_joint(model, masked.visible, pixels)
-    log_hidden = fused_log_joint(model, x[:, hidden], hidden)
+    log_whole = model.log_joint_of_each(x)
+    log_visible = model.log_joint_of_each(masked.visible, pixels)
+    log_hidden = model.log_likelihood_of_each(x[:, hidden], hidden)
     none = torch.full((len(x),), math.nan, dtype=torch.float64)
     unsampled = torch.full_like(none, -math.inf)
 
@@ -190,7 +178,7 @@ def scores(
     proposal = wider(found.full)
     visible = weighed(log_visible, proposal)
     scored = {}
-    if model.latent_dim <= 2:
+    if is_exact(model):
         exact_whole, exact_visible = evidence(model, x), evidence(model, masked.visible, pixels)
         log_p_visible = exact_visible.log_p_x
         error = exact_whole.error + exact_visible.error
@@ -199,7 +187,7 @@ def scores(
         log_p_visible = visible.bounds[samples]
         unmasked = Masked(model, x, torch.ones_like(masked.seen))
         with torch.no_grad():
-            start = model.posterior(x)
+            start = svi.diagonal_of(model.posterior(x))
         draws = generator(seed, "completion", "whole", first)
         own = wider(fit_full(unmasked.log_joint, start, len(found.trace), 16, draws))
         scored[TWO_PROPOSALS] = difference(weighed(log_whole, own, "two q"), visible)
@@ -209,14 +197,11 @@ def scores(
     for name, q in found.by_name().items():
 
         def predictive(z: Tensor, q: Posterior = q) -> Tensor:
-            return log_hidden(z) - model.log_prior(z) + q.log_density(z)
+            return log_hidden(z) + q.log_prob(z)
 
         drawn = weighed(predictive, q)
-        if model.latent_dim <= 2:
-            kl = kl_from(q, log_visible, log_p_visible, nodes=NODES)
-        else:
-            draws = generator(seed, "completion", "kl", first)
-            kl = log_p_visible - elbo_of(log_visible, q, draws)
+        draws = generator(seed, "completion", "kl", first)
+        kl = log_p_visible - elbo_of(log_visible, q, nodes=NODES, generator=draws)
         scored[name] = Score(
             drawn.bounds[samples], standard_error(drawn, samples), drawn.pareto_k, kl
         )
@@ -246,14 +231,14 @@ def posterior_points(
 
     A grid over all its mass where latent_dim <= 2, else importance sampling from q.
     """
-    if masked.model.latent_dim <= 2:
+    if is_exact(masked.model):
         table = vae_table(masked.model, masked.visible, masked.pixels)
         grid = posterior_grid(table, integrate(table), 0)
         z, weights = grid.points.to(masked.x), grid.weights
     else:
         proposal = wider(q)
         draws = proposal.sample(torch.randn(POINTS, *q.mean.shape, generator=generator))
-        log_weights = masked.log_joint(draws) - proposal.log_density(draws)
+        log_weights = masked.log_joint(draws) - proposal.log_prob(draws)
         z, weights = draws[:, 0], log_weights[:, 0].double().softmax(0)
     matters = weights > NEGLIGIBLE * weights.max()
     return z[matters], weights[matters] / weights[matters].sum()
@@ -271,6 +256,6 @@ def mean_completion(masked: Masked, z: Tensor, weights: Tensor) -> Tensor:
 
     ``z`` [G, Z] and ``weights`` [G] stand for p(z | visible).
     """
-    parts = zip(batch_x(z, POINTS), batch_x(weights, POINTS), strict=True)
+    parts = zip(z.split(POINTS), weights.split(POINTS), strict=True)
     means = [w.to(z) @ masked.complete(part[:, None])[:, 0] for part, w in parts]
     return torch.stack(means).sum(0)

@@ -1,0 +1,194 @@
+"""Every prior, likelihood and posterior family together, in every estimator, by brute force."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from odd_parts import BentFamily, GaussianLikelihood, TwoGaussiansPrior
+from torch import Tensor
+
+from vae_exp.evaluation.completion import EXACT, Masked, infer, scores
+from vae_exp.evaluation.estimates import ais, diagnostics, elbo_terms
+from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.gap import inference_gap
+from vae_exp.evaluation.importance import importance
+from vae_exp.evaluation.simulation import simulate
+from vae_exp.inference import bounds
+from vae_exp.inference.quadrature import elbo_of
+from vae_exp.models.contracts import Likelihood, PosteriorFamily, Prior
+from vae_exp.models.likelihoods import BernoulliLikelihood
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO, IWAE
+from vae_exp.models.posteriors import DiagonalGaussianFamily
+from vae_exp.models.priors import StandardNormal
+from vae_exp.models.vae import VAE
+from vae_exp.optimizers import Adam, AdamOneCycle, refuse_forgotten
+from vae_exp.probability.streams import generator
+
+IMAGES, SHAPE = 4, (4, 3)
+PRIORS = [StandardNormal, TwoGaussiansPrior]
+LIKELIHOODS = [BernoulliLikelihood, GaussianLikelihood]
+POSTERIORS = [DiagonalGaussianFamily, BentFamily]
+COMBINATIONS = list(itertools.product(PRIORS, LIKELIHOODS, POSTERIORS))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, images drawn from it, and their log p(x) by a fine grid."""
+
+    model: VAE
+    x: Tensor
+    log_p_x: Tensor
+
+
+def names(combination: tuple[type, type, type]) -> str:
+    return "-".join(part.__name__ for part in combination)
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS, ids=names)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A random model of a combination of parts, in double precision."""
+    prior, likelihood, posterior = request.param
+    torch.manual_seed(0)
+    model = VAE(
+        2, Encoder((9,)), Decoder((9,)), prior(2), likelihood(), posterior(2), shape=SHAPE
+    ).double()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(2)
+    _, x = simulate(model, IMAGES, generator(0, "contract"))
+    axis = torch.linspace(-9, 9, 721, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)[:, None].expand(-1, IMAGES, -1)
+    with torch.no_grad():
+        joint = torch.cat([model.joint_log_density(x, part) for part in z.split(20_000)])
+    cell = 2 * math.log((axis[1] - axis[0]).item())
+    return Case(model, x.double(), torch.logsumexp(joint, 0) + cell)
+
+
+def grid(dims: int = 2) -> tuple[Tensor, float]:
+    axis = torch.linspace(-9, 9, 361, dtype=torch.float64)
+    return torch.cartesian_prod(*[axis] * dims), (axis[1] - axis[0]).item() ** dims
+
+
+def test_prior_and_posterior_are_normalised(case: Case) -> None:
+    z, cell = grid()
+    assert case.model.prior.log_prob(z).exp().sum().item() * cell == pytest.approx(1, abs=1e-4)
+    q = case.model.posterior(case.x)
+    mass = q.log_prob(z[:, None].expand(-1, IMAGES, -1)).exp().sum(0) * cell
+    torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-4)
+
+
+def test_samples_have_the_distribution_s_mean(case: Case) -> None:
+    draws = generator(1, "contract")
+    prior, q = case.model.prior, case.model.posterior(case.x)
+    z = prior.sample(prior.noise.draw(40_000, generator=draws, dtype=torch.float64))
+    assert (z.mean(0) - prior.mean).abs().max() < 5 * z.std(0).max() / 200
+    z = q.draw(40_000, draws)
+    assert ((z.mean(0) - q.mean).abs() < 5 * z.std(0) / math.sqrt(2000)).all()
+    p_x = case.model.likelihood(z[:, 0])
+    x = p_x.sample(p_x.noise.draw(len(z), generator=draws, dtype=torch.float64))
+    assert (x - p_x.mean).mean(0).abs().max() < 0.05
+
+
+def test_a_table_and_each_are_the_likelihood(case: Case) -> None:
+    z = torch.randn(5, IMAGES, 2, dtype=torch.float64)
+    plain = case.model.joint_log_density(case.x, z)
+    torch.testing.assert_close(case.model.log_joint_of_each(case.x)(z), plain)
+    table = case.model.joint_log_density_table(case.x, z[:, 0])
+    torch.testing.assert_close(table, case.model.joint_log_density(case.x[:, None], z[None, :, 0]))
+
+
+def test_some_pixels_alone_are_what_they_are_among_all(case: Case) -> None:
+    z = torch.randn(IMAGES, 2, dtype=torch.float64)
+    some, others = torch.tensor([0, 3, 7]), torch.tensor([1, 2, 4, 5, 6, 8, 9, 10, 11])
+    parts = [case.model.log_likelihood(case.x[:, part], z, part) for part in (some, others)]
+    torch.testing.assert_close(sum(parts), case.model.log_likelihood(case.x, z))
+
+
+def test_the_exact_evidence_is_that_of_brute_force(case: Case) -> None:
+    found = evidence(case.model, case.x)
+    assert found.converged.all()
+    torch.testing.assert_close(found.log_p_x, case.log_p_x, rtol=0, atol=2e-3)
+
+
+def test_every_bound_is_below_the_evidence_and_more_samples_are_closer(case: Case) -> None:
+    model, x = case.model, case.x
+    with torch.no_grad():
+        exact_elbo = elbo_of(lambda z: model.joint_log_density(x, z), model.posterior(x), nodes=40)
+        log_weights = model.log_weights(x, model.noise.draw(4000, IMAGES, dtype=torch.float64))
+    assert (exact_elbo < case.log_p_x + 1e-3).all()
+    terms = elbo_terms(model, x, samples=4000)
+    error = log_weights.std(0) / math.sqrt(4000)
+    assert ((bounds.elbo(log_weights) - exact_elbo).abs() < 5 * error).all()
+    assert ((terms.bound - exact_elbo).abs() < 5 * error).all()
+    weights = importance(model, x, (1, 10, 4000), seed=0)
+    assert (weights.bounds[4000] < case.log_p_x + 0.3).all()
+    assert weights.bounds[4000].mean() > exact_elbo.mean()
+
+
+def test_ais_agrees_with_the_evidence(case: Case) -> None:
+    found = ais.evidence(case.model, case.x, temperatures=100, chains=64)
+    assert (found.log_p_x - case.log_p_x).abs().max() < 0.6
+    lower, upper = ais.sandwich(case.model, 20, temperatures=60, chains=16)
+    assert abs((upper.log_p_x - lower.log_p_x).mean()) < 0.3
+
+
+def test_the_gap_is_taken_apart(case: Case) -> None:
+    gap = inference_gap(case.model, case.x)
+    assert (gap.elbo_full < case.log_p_x + 1e-2).all()
+    assert (gap.elbo_diagonal <= gap.elbo_full + 1e-6).all()
+    assert (gap.elbo_encoder < case.log_p_x + 1e-2).all()
+    parts = gap.parts(case.log_p_x)
+    torch.testing.assert_close(sum(parts.values()), case.log_p_x - gap.elbo_encoder)
+
+
+def test_a_completion_is_scored_by_every_method_alike(case: Case) -> None:
+    masked = Masked(case.model, case.x, torch.arange(12) < 6)
+    found = scores(masked, infer(masked, restarts=4, steps=100, samples=8), samples=4000)
+    for name, score in found.items():
+        assert torch.isfinite(score.log_p_hidden).all()
+        if name.startswith("importance"):
+            miss = (score.log_p_hidden - found[EXACT].log_p_hidden).abs()
+            assert miss.max() < 0.3
+        if not score.kl.isnan().any():
+            assert (score.kl > -1e-3).all()
+
+
+def test_ranks_of_a_prior_s_own_z_are_those_of_its_posteriors(case: Case) -> None:
+    z, x = simulate(case.model, 200, generator(2, "contract"))
+    q = diagnostics.encode(case.model, x.double())
+    found = diagnostics.calibration(q, z)
+    assert found.mass.shape == (200,)
+    assert ((found.ranks >= 0) & (found.ranks <= 1)).all()
+    mixed = diagnostics.aggregate(q, case.model.prior, seed=0)
+    assert torch.isfinite(mixed.kl).all()
+    assert mixed.kl.mean() > -0.2  # a KL
+    kl = diagnostics.kl_to_prior(q, case.model.prior, seed=0)
+    assert kl.mean() > mixed.kl.mean() - 0.1  # the mixture is nearer to the prior than its parts
+
+
+@pytest.mark.parametrize("objective", [ELBO(2), ELBO(2, "monte_carlo"), IWAE(3)])
+def test_every_objective_is_a_bound_with_gradients_of_every_parameter(
+    case: Case, objective: ELBO | IWAE
+) -> None:
+    model = case.model
+    noise = model.noise.draw(objective.samples, IMAGES, dtype=torch.float64)
+    model.zero_grad()
+    terms = objective(model, case.x, noise)
+    bounds.loss(terms.bound).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), AdamOneCycle()])
+def test_every_optimiser_trains_every_parameter(case: Case, optimizer: Adam | AdamOneCycle) -> None:
+    refuse_forgotten(case.model, optimizer.build(case.model, 100)[0])
+
+
+def test_contracts_are_kept(case: Case) -> None:
+    assert isinstance(case.model.prior_family, Prior)
+    assert isinstance(case.model.likelihood_family, Likelihood)
+    assert isinstance(case.model.posterior_family, PosteriorFamily)

@@ -1,0 +1,46 @@
+"""log p(x), by the best method that a model allows: which one, and how well, is decided here."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vae_exp.evaluation import ais, exact
+from vae_exp.inference.progress import Progress
+from vae_exp.models.vae import VAE
+
+TRUSTED_ACCEPTANCE = 0.3  # of AIS transitions, below which chains hardly move
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """log p(x) of every image, its error in nats, and how both were found.
+
+    For ``method`` "exact" the error is that of the integral. For "AIS" the value is a stochastic
+    lower bound and the error one standard error of it over the chains.
+    """
+
+    log_p_x: Tensor  # [B] nats
+    error: Tensor  # [B] nats
+    converged: Tensor  # [B] whether the value can be used as log p(x)
+    method: str
+
+
+def evidence(
+    model: VAE,
+    x: Tensor,
+    *,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evidence:
+    """log p(x) of images x [B, D]: an integral if that can be done, else by AIS."""
+    if exact.is_exact(model):
+        found = exact.evidence(model, x, tolerance=tolerance, progress=progress)
+        return Evidence(found.log_p_x, found.error, found.converged, "exact")
+    annealed = ais.evidence(model, x, seed=seed, progress=progress)
+    # The delta method: the relative standard error of the mean weight.
+    weights = torch.exp(annealed.log_weights - annealed.log_weights.amax(0))
+    error = weights.std(0) / weights.mean(0) / len(weights) ** 0.5
+    converged = annealed.acceptance > TRUSTED_ACCEPTANCE
+    return Evidence(annealed.log_p_x, error, converged, "AIS")

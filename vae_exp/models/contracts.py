@@ -1,0 +1,100 @@
+"""What each kind of part of a model must give; a part is one class in one module.
+
+Prior, likelihood and posterior family are modules whose call returns a distribution. Networks make
+the numbers that likelihood and family read; they learn their sizes when a model takes them in.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from vae_exp.probability.distributions import Distribution, Noise, Posterior
+
+Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
+PIXELS = 784  # of an image of MNIST, by which memory is estimated before a model is there
+
+
+class EncoderNetwork(nn.Module, ABC):
+    """An image to the parameters of q(z | x)."""
+
+    @abstractmethod
+    def connect(self, shape: Shape, outputs: int) -> None:
+        """Make the layers for images of ``shape`` and this many outputs; called once."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Flat images x [.., D] -> [.., outputs]."""
+
+
+class DecoderNetwork(nn.Module, ABC):
+    """A latent z to the parameters of p(x | z)."""
+
+    @abstractmethod
+    def connect(self, latent_dim: int, shape: Shape, outputs: int) -> None:
+        """Make the layers for z of ``latent_dim`` and this many outputs a pixel; called once."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """z [.., Z] -> [.., outputs · D], output by output; of the ``pixels`` [d] asked for only.
+
+        With two outputs a pixel the first D numbers are the first output of every pixel.
+        """
+
+
+class Prior(nn.Module, ABC):
+    """p(z). Its call returns the distribution, whose samples have ``latent_dim`` coordinates."""
+
+    latent_dim: int
+
+    @abstractmethod
+    def forward(self) -> Distribution:
+        """p(z) at the present parameters."""
+
+    def reach(self) -> float:
+        """Half the side of a box about the origin outside which the mass is below 1e-8."""
+        return 6.0
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x | z) as a function of what the decoder says of each pixel."""
+
+    outputs = 1  # of the decoder for each pixel
+
+    @abstractmethod
+    def forward(self, parameters: Tensor) -> Distribution:
+        """The decoder's numbers [.., outputs · D] -> p(x | z) over images [.., D]."""
+
+    def check_values(self, x: Tensor) -> None:
+        """Raise UserError if images hold values of which this likelihood says nothing."""
+
+    def table(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """log p of every image under every z: parameters [G, ..], x [B, D] -> [B, G] in nats."""
+        return torch.stack([self(parameters).log_prob(image) for image in x])
+
+    def each(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """log p of image b under each z of its own: parameters [B, S, ..], x [B, D] -> [B, S]."""
+        p_x: Distribution = self(parameters)
+        return p_x.log_prob(x[:, None])
+
+
+class PosteriorFamily(nn.Module, ABC):
+    """q(z | x) as a function of what the encoder says of an image."""
+
+    latent_dim: int
+    outputs: int  # of the encoder for an image
+
+    @property
+    def noise(self) -> Noise:
+        """What one sample of z is made from; one Gaussian number a dimension if not said."""
+        return Noise("gaussian", self.latent_dim)
+
+    @abstractmethod
+    def forward(self, parameters: Tensor) -> Posterior:
+        """The encoder's numbers [.., outputs] -> q(z | x)."""
+
+
+def pixels_of(shape: Shape) -> int:
+    """The number of values D in an image of a shape."""
+    return math.prod(shape)
