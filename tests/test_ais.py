@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from vae_exp.errors import UserError
-from vae_exp.evaluation.estimates import ais as annealing
+from vae_exp.evaluation import ais as annealing
 from vae_exp.evaluation.exact import evidence as exact_evidence
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.inference import ais, hmc

@@ -17,6 +17,7 @@ from vae_exp.analysis.base import Findings
 from vae_exp.analysis.completion import Completion
 from vae_exp.data import Splits, load_splits
 from vae_exp.errors import UserError
+from vae_exp.evaluation import completion
 from vae_exp.evaluation.completion import (
     DIAGONAL,
     ENCODER,
@@ -32,7 +33,6 @@ from vae_exp.evaluation.completion import (
     resample,
     scores,
 )
-from vae_exp.evaluation.estimates import completion
 from vae_exp.evaluation.masks import visible_pixels
 from vae_exp.inference import bounds
 from vae_exp.inference.lattice import Table, integrate

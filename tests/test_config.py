@@ -80,7 +80,7 @@ def test_the_groups_read_the_knobs() -> None:
     for knob in ("latent_dim", "epochs", "batch_size", "lr", "seed"):
         names = reading.interpolated([cfg[group] for group in knobs.GROUPS])
         assert knob in names or knob == "seed"
-    assert cfg.model.encoder.latent_dim == 7
+    assert cfg.model.latent_dim == 7
     assert cfg.data.batch_size == 11
 
 

@@ -9,8 +9,9 @@ import torch
 from odd_parts import BentFamily, GaussianLikelihood, TwoGaussiansPrior
 from torch import Tensor
 
+from vae_exp.evaluation import ais, diagnostics
 from vae_exp.evaluation.completion import EXACT, Masked, infer, scores
-from vae_exp.evaluation.estimates import ais, diagnostics, elbo_terms
+from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.gap import inference_gap
 from vae_exp.evaluation.importance import importance

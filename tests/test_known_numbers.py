@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from vae_exp.evaluation import ais, completion, diagnostics
 from vae_exp.evaluation.completion import Masked
-from vae_exp.evaluation.estimates import ais, completion, diagnostics, elbo_terms
+from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.gap import inference_gap
 from vae_exp.evaluation.importance import importance

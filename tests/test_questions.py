@@ -33,7 +33,7 @@ class Coupled(VAE):
 def tiny(kind: type[VAE]) -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return kind(Encoder(2, (16,)), Decoder(2, (16,)))
+        return kind(2, Encoder((16,)), Decoder((16,)))
 
 
 @pytest.fixture(scope="module")
