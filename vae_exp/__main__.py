@@ -232,13 +232,13 @@ def _look(cfg: DictConfig, overrides: list[Override]) -> None:
 
 def _discard(folder: Path, before: set[Path]) -> None:
     """Remove a run's config, if it has come no further, and the folders that were made for it."""
-    if [path.name for path in folder.iterdir()] != [config.RECORDS]:
-        return
-    shutil.rmtree(folder / config.RECORDS)
-    for made in (folder, *folder.parents):
-        if made in before:
+    with contextlib.suppress(OSError):  # the folder is gone, or another run lies beside it
+        if [path.name for path in folder.iterdir()] != [config.RECORDS]:
             return
-        with contextlib.suppress(OSError):
+        shutil.rmtree(folder / config.RECORDS)
+        for made in (folder, *folder.parents):
+            if made in before:
+                return
             made.rmdir()
 
 
