@@ -197,7 +197,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides, beside the images, which weights training comes to."""
     found: dict[str, Any] = {"seed": config["seed"], "epochs": config["task"]["epochs"]}
     for group in ("data", "model", "objective", "optimizer"):
-        found[group] = config[group]
+        found[group] = dict(config[group])
     for where in ("root", "source"):
         found["data"].pop(where, None)
     return found
