@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import configure_log
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from vae_exp import config, folders, knobs, reading, shell
 from vae_exp.errors import UserError
@@ -224,21 +224,21 @@ def _look(cfg: DictConfig, overrides: list[Override]) -> None:
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
-        if cfg.run and not any(override.key_or_group == "seed" for override in overrides):
-            cfg.seed = MISSING
     OmegaConf.set_struct(cfg, True)
-    _job(cfg)
+    from vae_exp.tasks import execute
+
+    execute(cfg, seed_is_given=any(override.key_or_group == "seed" for override in overrides))
 
 
 def _discard(folder: Path, before: set[Path]) -> None:
     """Remove a run's config, if it has come no further, and the folders that were made for it."""
-    if [path.name for path in folder.iterdir()] != [config.RECORDS]:
-        return
-    shutil.rmtree(folder / config.RECORDS)
-    for made in (folder, *folder.parents):
-        if made in before:
+    with contextlib.suppress(OSError):  # the folder is gone, or another run lies beside it
+        if [path.name for path in folder.iterdir()] != [config.RECORDS]:
             return
-        with contextlib.suppress(OSError):
+        shutil.rmtree(folder / config.RECORDS)
+        for made in (folder, *folder.parents):
+            if made in before:
+                return
             made.rmdir()
 
 

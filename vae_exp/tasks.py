@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
@@ -40,8 +40,11 @@ from vae_exp.training import Hardware, VAEModule
 from vae_exp.watch import Diverged
 
 
-def execute(cfg: DictConfig) -> float | None:
-    """Run the config's task; training returns its val/elbo, for searches over settings."""
+def execute(cfg: DictConfig, seed_is_given: bool = True) -> float | None:
+    """Run the config's task; training returns its val/elbo, for searches over settings.
+
+    A look at a run takes the run's own seed if none is given.
+    """
     config = plain_config(cfg)
     task = build(config["task"], "task", Callable)
     if isinstance(task, Train):
@@ -50,7 +53,7 @@ def execute(cfg: DictConfig) -> float | None:
         return task(config, folder)
     try:
         if isinstance(task, Analysis):
-            look(task, config)
+            look(task, config, config["seed"] if seed_is_given else None)
         else:
             task(config)
     except OSError as error:
@@ -60,7 +63,7 @@ def execute(cfg: DictConfig) -> float | None:
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
     """A composed config as plain containers: whatever it refers to is looked up now, and once."""
-    keys = [str(key) for key in cfg if key != "hydra" and not OmegaConf.is_missing(cfg, key)]
+    keys = [str(key) for key in cfg if key != "hydra"]
     return {key: configs.resolved(cfg, key) for key in keys}
 
 
@@ -85,13 +88,13 @@ def _recorded(folder: Path) -> tuple[dict[str, Any], "Train"]:
     return config, task
 
 
-def look(analysis: Analysis, config: dict[str, Any]) -> None:
+def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> None:
     """Put one analysis to a finished run and keep what it finds in the run's folder."""
     console = Console()
     run = runs.load(config["run"])
     metrics = runs.read_metrics(run.folder)
     origin = origin_of(metrics, folders.find(config["run"]))
-    seed = config.get("seed", origin.seed)
+    seed = origin.seed if seed is None else seed
     root = config["data"].get("root")
     known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
     images = known or splits_of(run, root)
