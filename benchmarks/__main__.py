@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, job, peers, training
+from benchmarks import growth, job, peers, pictures, training
 from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, TrainingProducts
@@ -18,7 +18,7 @@ from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
 from vae_exp.training import Hardware
 
-PARTS = ("training", "job", "growth", "gpu")
+PARTS = ("training", "job", "growth", "gpu", "pictures")
 DEFAULT = ("training", "job")
 
 
@@ -103,6 +103,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("outputs", "pictures"),
+        help="of pictures: the run they show, trained where there is none",
+    )
     args = parser.parse_args()
     for part in args.parts:
         if part not in PARTS:
@@ -115,8 +121,12 @@ def main() -> None:
             measure_job(report, args.rounds)
         elif part == "growth":
             measure_growth(report, args.folder)
+        elif part == "pictures":
+            pictures.make(args.run, Path("docs"))
         else:
             measure_gpu(report, args.rounds)
+    if not report.results:
+        return
     text = json.dumps({"machine": describe(), "results": report.results}, indent=2)
     path = args.folder / "results.json"
     write_atomically(path, (text + "\n").encode())

@@ -21,6 +21,7 @@ from vae_exp.quadrature import evidence, gaussian_elbo, posterior_grid, vae_tabl
 from vae_exp.seeding import generator
 
 OTHERS = 5  # images at most whose pixels are the others
+NEGLIGIBLE = 1e-12  # of the largest weight of a grid
 SAME = 1e-6  # nats: in double precision independent pixels agree to about 1e-11
 
 
@@ -154,8 +155,9 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
     marginals = []
     for row in range(len(x)):
         grid = posterior_grid(table, seen, row)
-        means = torch.sigmoid(model.decoder(grid.points.to(x))[:, TOP_PIXELS:]).double()
-        marginals.append(grid.weights @ means)  # [392]
+        held = grid.weights > NEGLIGIBLE * grid.weights.max()  # most of a grid holds nothing
+        means = torch.sigmoid(model.decoder(grid.points[held].to(x))[:, TOP_PIXELS:]).double()
+        marginals.append(grid.weights[held] @ means)  # [392]
     p = torch.stack(marginals)
     bottom = x[:, TOP_PIXELS:].double()
     product = (bottom * p.log() + (1 - bottom) * torch.log1p(-p)).sum(1)
