@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: run test lint bench format install clean
+.PHONY: run test lint bench docs-pictures format install clean
 run: install
 	$(BIN)/python -m vae_exp $(ARGS)
 
@@ -13,6 +13,9 @@ test: install
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs-pictures: install
+	$(BIN)/python -m benchmarks pictures $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, job, peers, training
+from benchmarks import growth, job, peers, pictures, training
 from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, TrainingProducts
@@ -19,7 +19,7 @@ from vae_exp.files import as_json
 from vae_exp.shell import python
 from vae_exp.training import Hardware
 
-PARTS = ("training", "job", "growth", "gpu")
+PARTS = ("training", "job", "growth", "gpu", "pictures")
 DEFAULT = ("training", "job")
 
 
@@ -104,6 +104,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
     parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("outputs", "pictures"),
+        help="of pictures: the run they show, trained if there is none",
+    )
     args = parser.parse_args(argv)
     for part in args.parts:
         if part not in PARTS:
@@ -117,8 +123,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure_job(report, args.rounds)
         elif part == "growth":
             measure_growth(report, args.folder)
+        elif part == "pictures":
+            pictures.make(args.run, Path("docs"))
         else:
             measure_gpu(report, args.rounds)
+    if not report.results:
+        return
     contents = as_json({"machine": describe(), "results": report.results})
     path = args.folder / "results.json"
     write_atomically(args.folder, path.name, contents)

@@ -1,13 +1,14 @@
 """A benchmark takes turns, compares within a round, and measures what a user runs."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import growth, training
+from benchmarks import growth, pictures, training
 from benchmarks.paired import alternate, quartiles, table
 from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
@@ -77,3 +78,25 @@ def test_the_results_are_kept_in_a_fresh_clone(
     bench.main(["job", "--rounds", "1"])
     kept = json.loads((tmp_path / "outputs" / "benchmarks" / "results.json").read_text())
     assert kept["results"]["help"][bench.job.HELP]["seconds_median"] > 0
+
+
+def test_the_readme_shows_every_picture_that_one_command_makes() -> None:
+    readme = (Path(pictures.__file__).parents[1] / "README.md").read_text()
+    assert set(re.findall(r"docs/(\w+\.png)", readme)) == set(pictures.SHOWN)
+
+
+@pytest.mark.slow
+def test_one_command_makes_the_pictures_of_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    few = ("images=20", "iwae=[1]", "long_iwae=2", "gap_images=20", "ais_images=2")
+    evaluate = [f"task.{word}" for word in (*few, "sandwich_images=2")]
+    looks = {"evaluate": evaluate, "posterior_atlas": ["task.candidates=10"]}
+    training = ["data=debug", "data.source=digits", "epochs=1"]
+    pictures.make(Path("run"), Path("docs"), training, looks)
+    assert {path.name for path in Path("docs").iterdir()} == set(pictures.SHOWN)
+    before = Path("run", "model.safetensors").stat().st_mtime_ns
+    pictures.make(Path("run"), Path("docs"), training, looks)  # of the run that is there
+    assert Path("run", "model.safetensors").stat().st_mtime_ns == before

@@ -3,6 +3,8 @@
 The likeliest images are not these: they are the ones with the least ink.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -79,20 +81,26 @@ def foretold(model: VAE, binary: Tensor, seen: Tensor, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def recognisable(model: VAE, splits: Splits, split: Split, label: int) -> Tensor:
-    """Indices of typical images of a class whose latent means decode to that class, as it seems.
+def recognisable(
+    model: VAE, splits: Splits, split: Split, classes: Iterable[int]
+) -> dict[int, Tensor]:
+    """Indices of typical images of each class whose latent means seem to decode to that class.
 
     Of those in the middle half of the class's ink: the quarter with the most images of the class
     among the neighbours of their mean, and of these the quarter that is likeliest given it.
     """
-    candidates = typical(split.binary.sum(1), split.labels == label).nonzero()[:, 0]
-    others = elsewhere(splits, split)
-    binary, labels = others.binary[:ELSEWHERE], others.labels[:ELSEWHERE]
-    means, x = encoder_means(model, split.binary[candidates]), split.binary[candidates].float()
+    others, ink = elsewhere(splits, split), split.binary.sum(1)
+    labels = others.labels[:ELSEWHERE]
+    around = encoder_means(model, others.binary[:ELSEWHERE])
     near = max(1, min(NEIGHBOURS, len(labels) // 20))
-    nearest = torch.cdist(means, encoder_means(model, binary)).topk(near, largest=False).indices
-    own = (labels[nearest] == label).double().mean(1)
-    fit = model.log_likelihood(x.to(model.device), means.to(model.device)).cpu()
-    pure = own >= own.quantile(0.75)
-    good = pure & (fit >= fit[pure].double().quantile(0.75))
-    return candidates[good]
+    found = {}
+    for label in classes:
+        candidates = typical(ink, split.labels == label).nonzero()[:, 0]
+        x = split.binary[candidates]
+        means = encoder_means(model, x)
+        nearest = torch.cdist(means, around).topk(near, largest=False).indices
+        own = (labels[nearest] == label).double().mean(1)
+        fit = model.log_likelihood(x.float().to(model.device), means.to(model.device)).cpu()
+        pure = own >= own.quantile(0.75)
+        found[label] = candidates[pure & (fit >= fit[pure].double().quantile(0.75))]
+    return found

@@ -121,10 +121,10 @@ class Interpolation:
             return torch.tensor(self.indices).reshape(-1, 2)
         order = self.digits or shuffled_classes(split, draws)
         labels = list(islice(cycle(order), 2 * (self.pairs or PAIRS)))
-        pools: dict[int, Iterator[int]] = {}
-        for label in sorted(set(labels)):
-            own = recognisable(model, splits, split, label)
-            pools[label] = cycle(own[torch.randperm(len(own), generator=draws)].tolist())
+        pools: dict[int, Iterator[int]] = {
+            label: cycle(own[torch.randperm(len(own), generator=draws)].tolist())
+            for label, own in recognisable(model, splits, split, sorted(set(labels))).items()
+        }
         return torch.tensor([next(pools[label]) for label in labels]).reshape(-1, 2)
 
 

@@ -21,6 +21,7 @@ from vae_exp.probability.densities import factorized_gaussian_log_density
 from vae_exp.probability.streams import generator
 
 OTHERS = 5  # images at most whose pixels are the others
+NEGLIGIBLE = 1e-12  # of the largest weight of a grid
 SAME = 1e-6  # nats: in double precision independent pixels agree to about 1e-11
 
 
@@ -155,8 +156,9 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
     marginals = []
     for row in range(len(x)):
         grid = posterior_grid(table, seen, row)
-        means = model.likelihood(grid.points.to(x), bottom).mean.double()
-        marginals.append(grid.weights @ means)  # [392]
+        held = grid.weights > NEGLIGIBLE * grid.weights.max()  # most of a grid holds nothing
+        means = model.likelihood(grid.points[held].to(x), bottom).mean.double()
+        marginals.append(grid.weights[held] @ means)  # [392]
     p = torch.stack(marginals)
     x_bottom = x[:, bottom].double()
     product = (x_bottom * p.log() + (1 - x_bottom) * torch.log1p(-p)).sum(1)
