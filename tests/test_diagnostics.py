@@ -18,6 +18,7 @@ from vae_exp.analysis.base import Findings
 from vae_exp.analysis.trust import Trust
 from vae_exp.data import Splits, load_splits
 from vae_exp.errors import UserError
+from vae_exp.evaluation import diagnostics
 from vae_exp.evaluation.diagnostics import (
     BINS,
     LEVELS,
@@ -27,7 +28,7 @@ from vae_exp.evaluation.diagnostics import (
     calibration,
     kl_to_prior,
 )
-from vae_exp.evaluation.estimates import diagnostics, elbo_terms
+from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.models.networks import Decoder, Encoder

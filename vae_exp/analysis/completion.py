@@ -18,6 +18,7 @@ from vae_exp.analysis.completion_figure import draw
 from vae_exp.data import Split, Splits
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation import completion, masks
 from vae_exp.evaluation.completion import (
     DIAGONAL,
     ENCODER,
@@ -28,7 +29,7 @@ from vae_exp.evaluation.completion import (
     Masked,
     Score,
 )
-from vae_exp.evaluation.estimates import completion, estimate, masks
+from vae_exp.evaluation.estimates import estimate
 from vae_exp.inference.importance import UNRELIABLE
 from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE

@@ -10,8 +10,8 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis import contours
 from vae_exp.analysis.plane import NEGLIGIBLE, REACH, Window, widest_plane, window
+from vae_exp.evaluation import completion
 from vae_exp.evaluation.completion import AGREE, DIAGONAL, ENCODER, FULL, Inference, Masked, Score
-from vae_exp.evaluation.estimates import completion
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
 

@@ -15,7 +15,8 @@ from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Split, Splits
 from vae_exp.errors import check_positive
-from vae_exp.evaluation.estimates import ais, elbo_terms, estimate, importance, require_memory
+from vae_exp.evaluation import ais, importance
+from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
 from vae_exp.models.contracts import PIXELS

@@ -14,8 +14,9 @@ from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.errors import UserError, check_positive
+from vae_exp.evaluation import diagnostics
 from vae_exp.evaluation.diagnostics import ACTIVE, LEVELS, Aggregate, Calibration
-from vae_exp.evaluation.estimates import Estimate, diagnostics, estimate
+from vae_exp.evaluation.estimates import Estimate, estimate
 from vae_exp.evaluation.importance import importance
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
