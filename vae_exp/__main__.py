@@ -92,7 +92,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     if args.multirun or config.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN:
         from vae_exp.sweeping import command
 
-        sys.exit(command.start(cfg, overrides))
+        sys.exit(command.start(cfg, overrides, _look))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
     if config.trains(cfg):
@@ -159,7 +159,8 @@ def _resume(overrides: list[Override]) -> None:
         configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
         from vae_exp.tasks import resume
 
-        _unwrapped(resume, folder)
+        with folders.hold(folder):
+            _unwrapped(resume, folder)
 
 
 def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
@@ -178,7 +179,8 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 
     def job(cfg: DictConfig) -> Any:
         try:
-            return _job(cfg)
+            with folders.hold(Path(HydraConfig.get().runtime.output_dir)):
+                return _job(cfg)
         except UserError as error:
             refused.append(error)
             _discard(Path(HydraConfig.get().runtime.output_dir), before)
@@ -195,7 +197,9 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
 def _look(cfg: DictConfig) -> None:
     """A task on finished runs: Hydra makes no folder."""
     for spec in config.looked_at(cfg):
-        (sweeps.find if cfg.sweep else folders.find)(spec)
+        found = (sweeps.find if cfg.sweep else folders.find)(spec)
+        if spec == "latest":
+            print(f"latest is {found}", flush=True)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]

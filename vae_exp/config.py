@@ -5,9 +5,11 @@ Nothing is imported but Hydra, no folder is made, no data is read.
 
 import difflib
 import inspect
+import math
 import os
 import re
 import reprlib
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +38,7 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TRAIN = "vae_exp.tasks.Train"
 SHARED = "vae_exp.distributed.Processes"
+MANY_JOBS, MOST_JOBS = 100, 10_000  # of a sweep
 REFUSALS = (
     HydraException,
     ValueError,
@@ -154,13 +157,20 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
 
     cfg: composed from what is fixed. Raises UserError where the overrides make no job.
     """
-    _refuse_shared(cfg)
+    refuse_shared(cfg)
     sweeper = resolved(cfg, "hydra.sweeper") or {}
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
+        _refuse_doubles(overrides)
         return [[override for override in overrides if not override.is_sweep_override()]]
     params = parse(f"{key}={value}" for key, value in (sweeper["params"] or {}).items())
     own = [override for override in overrides if override.is_hydra_override()]
+    _refuse_doubles(overrides, params)
     swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
+    count = math.prod(map(_values, swept))
+    if count > MOST_JOBS:
+        raise UserError(f"the sweep has {count:,} jobs, more than {MOST_JOBS:,}: give fewer values")
+    if count > MANY_JOBS:
+        print(f"the sweep has {count:,} jobs, each is checked first", file=sys.stderr, flush=True)
     with initialized():
         for override in swept:
             override.config_loader = GlobalHydra.instance().config_loader()
@@ -170,14 +180,41 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
             raise UserError(str(error)) from error
     if not batch:
         raise UserError("the sweep has no job: " + " ".join(str(o.input_line) for o in swept))
-    found = [[*own, *parse(words)] for words in batch]
-    for job in found:
-        if {override.key_or_group for override in job} & {"trainer", "experiment"}:
-            _refuse_shared(composed(job))
-    return found
+    return [[*own, *parse(words)] for words in batch]
 
 
-def _refuse_shared(cfg: DictConfig) -> None:
+def _refuse_doubles(overrides: Iterable[Override], params: Iterable[Override] = ()) -> None:
+    """Raise UserError if a key is given twice, of which only one would count.
+
+    params: what `hydra.sweeper.params` holds.
+    """
+    said = {_place(each): f"{each.input_line} in hydra.sweeper.params" for each in params}
+    for override in overrides:
+        key = _place(override)
+        if key in said:
+            raise UserError(
+                f"{override.key_or_group} is given twice, by {said[key]} and by "
+                f"{override.input_line}: leave one of them out"
+            )
+        said[key] = str(override.input_line)
+
+
+def _place(override: Override) -> tuple[str, str | None, bool]:
+    return override.key_or_group, override.package, override.is_delete()
+
+
+def _values(override: Override) -> int:
+    """How many values a word gives its key in a sweep."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        if value.step == 0:
+            raise UserError(f"{override.input_line} has a step of 0")
+        return max(0, math.ceil((value.stop - value.start) / value.step))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def refuse_shared(cfg: DictConfig) -> None:
+    """Raise UserError if a config is of a run that several processes share."""
     if cfg.trainer.get("_target_") == SHARED:
         raise UserError(
             f"trainer={cfg.hydra.runtime.choices.trainer} shares one run among all devices: start "

@@ -24,11 +24,15 @@ EVENTS = "events.out.tfevents.*"
 UNFINISHED = ".tmp"
 
 
+class Held(UserError):
+    """Another process has the lock."""
+
+
 def find(spec: str) -> Path:
     """The folder or checkpoint that ``latest`` or a path names.
 
-    ``latest`` is the newest run below ``outputs`` and ``multirun`` with saved weights. Raises
-    UserError where there is none.
+    ``latest`` is the newest run below ``outputs`` with saved weights; a sweep's job, if there is no
+    such run. Raises UserError if there is none.
     """
     if spec != "latest":
         path = Path(spec)
@@ -38,10 +42,10 @@ def find(spec: str) -> Path:
             f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
             + ("is not a run's folder" if os.path.exists(path) else "does not exist")
         )
-    found = [path for root in ROOTS for path in Path(root).glob(f"**/{WEIGHTS}")]
-    if not found:
-        raise UserError("run=latest found no finished run in outputs or multirun: train one first")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    for root in ROOTS:
+        if found := list(Path(root).glob(f"**/{WEIGHTS}")):
+            return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    raise UserError("run=latest found no finished run in outputs or multirun: train one first")
 
 
 def find_started(spec: str) -> Path | None:
@@ -106,7 +110,7 @@ def make(folder: Path, exist_ok: bool = False) -> None:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep a run to this process and its helpers; raises UserError where another is writing it."""
+    """Keep a run to this process and its helpers; raises Held if another is writing it."""
     if is_helper():
         yield
         return
@@ -121,12 +125,12 @@ def is_held(folder: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path, name: str | Path, taken: str) -> Iterator[None]:
-    """Hold a lock in a folder; raises UserError, saying ``taken``, where another process has it."""
+    """Hold a lock in a folder; raises Held, saying ``taken``, if another process has it."""
     lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(taken) from None
+        raise Held(taken) from None
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror}") from error
     try:
@@ -137,6 +141,8 @@ def locked(folder: Path, name: str | Path, taken: str) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds a lock."""
+    if not os.path.lexists(path):
+        return False
     try:
         with FileLock(path, timeout=0):
             return False

@@ -116,9 +116,10 @@ class Train:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
-        where a signal stopped it, and UserError where the disk or the numbers did.
+        where a signal stopped it, and UserError where the disk or the numbers did. The caller holds
+        the folder.
         """
-        with folders.hold(folder), Interrupts() as interrupts:
+        with Interrupts() as interrupts:
             try:
                 return self._run(cfg, folder, interrupts)
             except Interrupted as stop:
