@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from kill_and_resume import LAST, WEIGHTS, start, stop_when
+from kill_and_resume import LAST, WEIGHTS, start, stop_when, wait_until
 from test_sweep_runs import TINY, only_sweep, rows
 
+from vae_exp import folders
 from vae_exp.sweeping import launching
 
 
@@ -74,3 +75,33 @@ def test_a_signal_to_the_parent_ends_parallel_jobs_which_can_go_on(tmp_path: Pat
     with (sweep / "sweep.csv").open() as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
     assert statuses == ["cut off", "cut off", "not started"]
+
+
+def test_workers_end_with_a_parent_that_was_killed_and_begin_no_job(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="vae-exp[joblib] is missing")
+    words = ["-m", "hydra/launcher=joblib", *TINY, "seed=0,1,2,3", "epochs=60"]
+    process = start(tmp_path, *words)
+
+    def both_have_begun() -> bool:
+        return len(list(tmp_path.glob(f"multirun/*/*/*/{LAST}"))) == 2
+
+    assert stop_when(process, both_have_begun)
+    sweep = only_sweep(tmp_path)
+    process.communicate()  # until nobody holds its output: neither the process nor a worker
+    assert not any(folders.is_held(sweep / number) for number in "0123")
+    assert not list(sweep.glob(f"*/{WEIGHTS}"))
+    assert not (sweep / "2" / folders.STARTED).exists()
+
+
+def test_a_job_that_another_process_holds_is_left_to_it(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", *TINY, "seed=0,1", "epochs=1")
+    assert wait_until(process, lambda: bool(list(tmp_path.glob(f"multirun/*/*/0/{folders.LOCK}"))))
+    sweep = only_sweep(tmp_path)
+    folders.make(sweep / "1" / folders.LOCK.parent)
+    with folders.hold(sweep / "1"):
+        out, err = process.communicate()
+    assert process.returncode == 1, err
+    assert "job 1 is left to the process that runs it" in err.splitlines()
+    assert [row["status"] for row in rows(sweep)] == ["finished", "under way"]
+    assert [path.name for path in sweep.glob("1/**/*") if path.is_file()] == ["lock"]
+    assert "Traceback" not in out + err

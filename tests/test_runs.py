@@ -50,7 +50,7 @@ def test_latest_is_the_newest_finished_run(tmp_path: Path, monkeypatch: pytest.M
         stamp = 1_700_000_000 - age
         os.utime(tmp_path / name / runs.WEIGHTS, (stamp, stamp))
     (tmp_path / "outputs/z/9/checkpoints").mkdir(parents=True)  # still training
-    assert runs.find("latest") == Path("multirun/b/2/0")
+    assert runs.find("latest") == Path("outputs/c/3")  # not a sweep's job
 
 
 def test_latest_without_a_run_says_what_to_do(

@@ -117,13 +117,15 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     if multirun and not shows:
         from vae_exp.sweeping import command
 
-        sys.exit(command.start(cfg, overrides))
+        sys.exit(command.start(cfg, overrides, _look))
     cfg = config.composed(overrides)
     config.check(cfg, overrides)
     if not multirun:
         reading.refuse_hydras(overrides, "run" if config.trains(cfg) else "look")
     for spec in config.looked_at(cfg):
-        (sweeps.find if reading.asks_for(cfg.task) == "sweep" else folders.find)(spec)
+        found = (sweeps.find if reading.asks_for(cfg.task) == "sweep" else folders.find)(spec)
+        if spec == "latest" and not shows:
+            print(f"latest is {found}", flush=True)
     if shows:
         _hydra(words, _job)
     elif config.trains(cfg):

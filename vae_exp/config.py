@@ -4,8 +4,10 @@ Nothing is imported but Hydra, no folder is made, no data is read.
 """
 
 import inspect
+import math
 import re
 import reprlib
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,6 +39,7 @@ from vae_exp.reading import trains as trains
 
 RECORDS = str(CONFIG.parent)
 SHARED = "vae_exp.distributed.Processes"
+MANY_JOBS, MOST_JOBS = 100, 10_000  # of a sweep
 REFUSALS = (
     HydraException,
     ValueError,
@@ -201,13 +204,20 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
 
     cfg: composed from what is fixed. Raises UserError where the overrides make no job.
     """
-    _refuse_shared(cfg)
+    refuse_shared(cfg)
     sweeper = resolved(cfg, "hydra.sweeper") or {}
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
+        _refuse_doubles(overrides)
         return [[override for override in overrides if not override.is_sweep_override()]]
     params = parse(f"{key}={value}" for key, value in (sweeper["params"] or {}).items())
     own = [override for override in overrides if override.is_hydra_override()]
+    _refuse_doubles(overrides, params)
     swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
+    count = math.prod(map(_values, swept))
+    if count > MOST_JOBS:
+        raise UserError(f"the sweep has {count:,} jobs, more than {MOST_JOBS:,}: give fewer values")
+    if count > MANY_JOBS:
+        print(f"the sweep has {count:,} jobs, each is checked first", file=sys.stderr, flush=True)
     with initialized():
         for override in swept:
             override.config_loader = GlobalHydra.instance().config_loader()
@@ -217,14 +227,41 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
             raise UserError(str(error)) from error
     if not batch:
         raise UserError("the sweep has no job: " + " ".join(str(o.input_line) for o in swept))
-    found = [[*own, *parse(words)] for words in batch]
-    for job in found:
-        if {override.key_or_group for override in job} & {"trainer", "experiment"}:
-            _refuse_shared(composed(job))
-    return found
+    return [[*own, *parse(words)] for words in batch]
 
 
-def _refuse_shared(cfg: DictConfig) -> None:
+def _refuse_doubles(overrides: Iterable[Override], params: Iterable[Override] = ()) -> None:
+    """Raise UserError if a key is given twice, of which only one would count.
+
+    params: what `hydra.sweeper.params` holds.
+    """
+    said = {_place(each): f"{each.input_line} in hydra.sweeper.params" for each in params}
+    for override in overrides:
+        key = _place(override)
+        if key in said:
+            raise UserError(
+                f"{override.key_or_group} is given twice, by {said[key]} and by "
+                f"{override.input_line}: leave one of them out"
+            )
+        said[key] = str(override.input_line)
+
+
+def _place(override: Override) -> tuple[str, str | None, bool]:
+    return override.key_or_group, override.package, override.is_delete()
+
+
+def _values(override: Override) -> int:
+    """How many values a word gives its key in a sweep."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        if value.step == 0:
+            raise UserError(f"{override.input_line} has a step of 0")
+        return max(0, math.ceil((value.stop - value.start) / value.step))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def refuse_shared(cfg: DictConfig) -> None:
+    """Raise UserError if a config is of a run that several processes share."""
     if cfg.trainer.get("_target_") == SHARED:
         raise UserError(
             f"trainer={cfg.hydra.runtime.choices.trainer} shares one run among all devices: start "

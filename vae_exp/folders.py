@@ -38,8 +38,8 @@ class Held(UserError):
 def find(spec: str) -> Path:
     """The folder or checkpoint that ``latest`` or a path names.
 
-    ``latest`` is the newest run below ``outputs`` and ``multirun`` with saved weights. Raises
-    UserError where there is none.
+    ``latest`` is the newest run below ``outputs`` with saved weights; a sweep's job, if there is no
+    such run. Raises UserError if there is none.
     """
     if spec != "latest":
         path = Path(spec)
@@ -49,10 +49,10 @@ def find(spec: str) -> Path:
             f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
             + ("is not a run's folder" if os.path.exists(path) else "does not exist")
         )
-    found = [path for root in ROOTS for path in Path(root).glob(f"**/{WEIGHTS}")]
-    if not found:
-        raise UserError("run=latest found no finished run in outputs or multirun: train one first")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    for root in ROOTS:
+        if found := list(Path(root).glob(f"**/{WEIGHTS}")):
+            return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+    raise UserError("run=latest found no finished run in outputs or multirun: train one first")
 
 
 @contextmanager

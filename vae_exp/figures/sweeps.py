@@ -14,7 +14,9 @@ from vae_exp.figures.page import SMALL
 # Okabe and Ito's colours without the pale yellow: told apart by colour-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-APART = 4  # points between lines at the same place, so that their intervals can be told apart
+DOTS, DASHDOTS = (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1))
+STYLES = ("-", "--", ":", "-.", (0, (5, 1)), DASHDOTS, DOTS)  # told apart in print too
+APART = 4  # points between intervals at the same place, so that they can be told apart
 FEW, SHORT = 8, 6  # so many values, of so many characters, are named one by one
 
 
@@ -56,10 +58,11 @@ def knob_axis(ax: Axes, name: str, values: Sequence[float] | Sequence[str]) -> N
 
 
 def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
-    """Lines with their intervals, each in its colour and marker, side by side at each place."""
+    """Lines, each in a colour, marker and style of its own; with intervals, side by side."""
     assert isinstance(ax.figure, Figure)
+    bars_meet = not all(math.isnan(width) for line in lines for width in line.half_widths)
     for index, line in enumerate(lines):
-        aside = (index - (len(lines) - 1) / 2) * APART / 72
+        aside = (index - (len(lines) - 1) / 2) * APART / 72 if bars_meet else 0.0
         moved = ax.transData + ScaledTranslation(aside, 0, ax.figure.dpi_scale_trans)
         points = sorted(zip(line.places, line.means, line.half_widths, strict=True))
         places, means, widths = zip(*points, strict=True)
@@ -73,7 +76,7 @@ def knob_lines(ax: Axes, lines: Sequence[Line]) -> None:
             yerr=bars,
             color=COLORS[index % len(COLORS)],
             marker=MARKERS[index % len(MARKERS)],
-            ls="-" if line.joined else "",
+            ls=STYLES[index % len(STYLES)] if line.joined else "",
             ms=4,
             lw=1.2,
             elinewidth=1,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vae_exp.figures import caption, figure
 from vae_exp.figures.sweeps import COLORS, Line, knob_axis, knob_lines
-from vae_exp.sweeping.replicates import Column, Interval, Setting, data_of, number, swept
+from vae_exp.sweeping.replicates import ENOUGH, Column, Interval, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 SERIES: dict[str, Callable[[Setting], Interval]] = {
@@ -36,11 +36,19 @@ def draw(jobs: Sequence[Job], columns: Sequence[Column]) -> Figure | None:
         axes[0].set_ylabel(f"{kind or ''} ELBO [nats per image]".strip(), fontsize=8)
         _legend(axes)
     about = [_about(column) for column in columns]
-    seeds = {len(setting.runs) for column in columns for setting in column.settings}
-    bars = "bars: 95 % over seeds (Student's t)" if max(seeds) > 1 else "one seed each, no bars"
-    counts = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else f"{max(seeds)} seeds"
-    caption(fig, *about, *([counts] if max(seeds) > 1 else []), bars)
+    caption(fig, *about, _bars({len(s.runs) for column in columns for s in column.settings}))
     return fig
+
+
+def _bars(seeds: set[int]) -> str:
+    """What the bars are, by how many seeds the settings have."""
+    if seeds == {1}:
+        return "one seed each, no bars"
+    counts = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else f"{max(seeds)} seeds"
+    if max(seeds) < ENOUGH:
+        return f"{counts}: too few for bars"
+    which = f"bars for {ENOUGH} or more" if min(seeds) < ENOUGH else "bars"
+    return f"{counts}; {which}: 95 % over seeds (Student's t)"
 
 
 def _value(job: Job, key: str) -> str:

@@ -2,40 +2,37 @@
 
 import contextlib
 import importlib.util
-import logging
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, folders, plain, surroundings
+from vae_exp import config, folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
 from vae_exp.shell import command, install
 from vae_exp.sweeping import sweeps
+from vae_exp.sweeping.search import best, hush, repair
+from vae_exp.sweeping.working import INCOMPLETE, job
 
-INCOMPLETE = 1
 EXTRAS = {
     "hydra_joblib_launcher": "joblib",
     "hydra_submitit_launcher": "submitit",
     "hydra_ray_launcher": "ray",
     "hydra_optuna_sweeper": "optuna",
 }  # package of a plugin -> extra of ours that brings it
-RESULTS = "optimization_results.yaml"  # of Hydra's Optuna sweeper
 
 
 class SweepInterrupted(Interrupted):
-    """A signal stopped a sweep, which can go on by `words`."""
+    """A signal stopped a sweep; `words` make what is missing."""
 
     def __init__(self, signum: int, folder: Path, words: tuple[str, ...] = ()):
         super().__init__(signum, folder)
@@ -48,31 +45,6 @@ class SweepInterrupted(Interrupted):
 def how_to_resume(folder: Path, plan: sweeps.Plan) -> tuple[str, ...]:
     """The words that go on with a sweep, on the launcher that it was started on."""
     return ("-m", f"resume={folders.shown(folder)}", *plan.hydra)
-
-
-def job(cfg: DictConfig) -> float | None:
-    """What a launcher runs, in whatever process: a job, from its checkpoints where it has some.
-
-    What it raises is left in its folder, and raised again in one line that any process can read.
-    """
-    surroundings.settle()
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    (folder / sweeps.ERROR).unlink(missing_ok=True)
-    try:
-        with folders.hold(folder):
-            from vae_exp import tasks
-
-            if (folder / folders.CHECKPOINTS).is_dir():
-                result: float | None = tasks.resume(folder)
-            else:
-                result = tasks.execute(cfg)
-            if not folders.is_finished(folder):
-                write_atomically(folder, sweeps.DONE, b"")
-            return result
-    except Exception as error:  # noqa: BLE001
-        line = sweeps.record(folder, error)
-    print(f"job {folder.name} failed: {line}", file=sys.stderr, flush=True)
-    raise UserError(line)
 
 
 def refuse_missing_plugins(cfg: DictConfig) -> None:
@@ -114,34 +86,43 @@ def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:
     words: for Hydra itself, such as a launcher. Returns the exit code. Raises SweepInterrupted
     where a signal stopped it, after naming what was not started.
     """
-    place = f"hydra.sweep.dir={config.quoted(str(folder.resolve()))}"
-    words = [*words, place, *plan.fixed]
-    numbers = [job.number for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]
     folders.refuse_links(folder)  # Hydra's own files and a study's are written there too
+    # A job puts its config down itself, once it holds its folder.
+    words = [*words, place(folder), "hydra.output_subdir=null", *plan.fixed]
     with sweeps.hold(folder):
         try:
-            problem = _launch(folder, plan, words, numbers)
+            problem = _launch(folder, plan, words)
+            if problem:
+                print(f"error: {problem}", file=sys.stderr)
+            complete = _name_what_is_missing(folder, plan, thorough=True)
         except Interrupted as stop:
-            _name_what_is_missing(folder, plan, thorough=False)
-            raise SweepInterrupted(stop.signum, folder, how_to_resume(folder, plan)) from None
-        if problem:
-            print(f"error: {problem}", file=sys.stderr)
-        complete = _name_what_is_missing(folder, plan, thorough=True)
+            complete = _name_what_is_missing(folder, plan, thorough=False)
+            again = ("task=summarise", f"sweep={folders.shown(folder)}")
+            missing = again if complete else how_to_resume(folder, plan)
+            raise SweepInterrupted(stop.signum, folder, missing) from None
     if plan.jobs is None:
-        _print_best(folder, plan)
+        _print_best(folder)
     return 0 if complete and not problem else INCOMPLETE
 
 
-def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str], numbers: list[int]) -> str:
+def place(folder: Path) -> str:
+    """The word that lets a sweep have its folder."""
+    return f"hydra.sweep.dir={config.quoted(str(folder.resolve()))}"
+
+
+def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> str:
     """Run the jobs; returns what went wrong outside of them, in a line."""
     (folder / sweeps.ERROR).unlink(missing_ok=True)
+    known = sweeps.jobs(folder)
     try:
         with _hydra(words) as (cfg, context):
             if plan.jobs is None:
-                known = sweeps.jobs(folder)
+                _go_on(cfg, context, folder, known)
                 _search(cfg, context, start=known[-1].number + 1 if known else 0)
             else:
-                _batches(cfg, context, folder, plan.jobs, numbers)
+                planned = dict(enumerate(plan.jobs))
+                numbers = [job.number for job in known if job.status in sweeps.TO_DO]
+                _batches(cfg, context, folder, planned, numbers)
     except Exception as error:  # noqa: BLE001
         line = sweeps.record(folder, error)
         if (folder / sweeps.ERROR).is_file():
@@ -173,7 +154,7 @@ def _batches(
     cfg: DictConfig,
     context: HydraContext,
     folder: Path,
-    planned: list[list[str]],
+    planned: Mapping[int, Sequence[str]],
     numbers: list[int],
 ) -> None:
     """Launch jobs under their own numbers; one that fails takes no batch after it along."""
@@ -183,12 +164,7 @@ def _batches(
         size = 1  # a launcher counts on from the first number of a batch in what it prints
     for first in range(0, len(numbers), size or 1):
         batch = numbers[first : first + size]
-        words = []
-        for number in batch:
-            own = [f"hydra.sweep.subdir='{number}'"]
-            if (folder / str(number) / folders.CHECKPOINTS).is_dir():
-                own.append("hydra.output_subdir=null")  # it goes on by the config that it has
-            words.append([*planned[number], *own])
+        words = [[*planned[number], f"hydra.sweep.subdir='{number}'"] for number in batch]
         launcher = Plugins.instance().instantiate_launcher(
             config=cfg, hydra_context=context, task_function=job
         )
@@ -203,10 +179,25 @@ def _is_serial(cfg: DictConfig) -> bool:
     return str(cfg.hydra.launcher._target_).endswith(".BasicLauncher")
 
 
+def _go_on(cfg: DictConfig, context: HydraContext, folder: Path, known: list[sweeps.Job]) -> None:
+    """Finish the jobs of a search that were cut off, and tell the study of them."""
+    if not known:
+        return
+    numbers = [
+        job.number
+        for job in known
+        if job.status == sweeps.CUT_OFF and (job.folder / folders.CHECKPOINTS).is_dir()
+    ]
+    given = config.parse(cfg.hydra.overrides.task)
+    fixed = [str(word.input_line) for word in given if not word.is_sweep_override()]
+    # What the search drew for a job lies in the job's own config, by which it goes on.
+    _batches(cfg, context, folder, dict.fromkeys(numbers, fixed), numbers)
+    repair(folder, config.resolved(cfg, "hydra.sweeper"))
+
+
 def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
     """Hydra's sweeper draws the jobs; those of a study that goes on are numbered after its last."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # Optuna 2 is of SQLAlchemy 1
+    hush()
     if start and "seed" in (cfg.hydra.sweeper.get("sampler") or {}):
         cfg.hydra.sweeper.sampler.seed = start  # else the sampler draws its first trials again
     sweeper: Any = Plugins.instance().instantiate_sweeper(
@@ -240,9 +231,9 @@ class _OnlyJobs:
 
 def _name_what_is_missing(folder: Path, plan: sweeps.Plan, *, thorough: bool) -> bool:
     """The summary, and the jobs that never started; returns whether every job is finished."""
-    jobs = sweeps.jobs(folder)
     from vae_exp.sweeping.summary import summarise
 
+    jobs = sweeps.jobs(folder)
     try:
         summarise(folder, thorough=thorough, resume=how_to_resume(folder, plan))
     except OSError as error:
@@ -253,16 +244,9 @@ def _name_what_is_missing(folder: Path, plan: sweeps.Plan, *, thorough: bool) ->
     return all(each.status == sweeps.FINISHED for each in jobs)
 
 
-def _print_best(folder: Path, plan: sweeps.Plan) -> None:
+def _print_best(folder: Path) -> None:
     """The command that trains with the best settings that a search has found."""
-    path = folder / RESULTS
-    if not path.is_file():
-        return
-    found = plain.read(path, dict)
-    params, best = found.get("best_params"), found.get("best_value")
-    if not isinstance(params, dict) or not isinstance(best, int | float):
-        raise UserError(f"{path} names no best job")
-    given = [word for word in plan.fixed if sweeps.key_of(word) not in {*params, "search"}]
-    words = [*(f"{key}={value}" for key, value in params.items()), *given]
-    config.parse_file(words, path)
-    print(f"best val/elbo {best:.2f}, by: {command(*words)}")
+    found = best(folder)
+    if found is not None:
+        value, words = found
+        print(f"best val/elbo {value:.2f}, by: {command(*words)}")

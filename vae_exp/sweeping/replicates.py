@@ -8,11 +8,13 @@ from typing import Any
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
 LEVEL = 0.95
+ENOUGH = 3  # seeds for an interval over seeds
+TOO_FEW = "‡"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, the half-width of its interval (nan where one value tells no spread), the count."""
+    """A mean, the half-width of its interval (nan for too few values), the count."""
 
     mean: float
     half_width: float
@@ -20,17 +22,20 @@ class Interval:
 
     def __str__(self) -> str:
         if math.isnan(self.half_width):
-            return f"{self.mean:.2f}"
+            return f"{self.mean:.2f}" + (f" {TOO_FEW}" if self.count > 1 else "")
         return f"{self.mean:.2f} ± {self.half_width:.2f}"
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's interval, mean ± t s / √n, with t the (1 + level) / 2 quantile of n − 1 degrees."""
+    """Student's interval, mean ± t s / √n, with t the (1 + level) / 2 quantile of n − 1 degrees.
+
+    Two values have none: with t = 12.7 it would be wider than anything that is asked of it.
+    """
     from scipy.special import stdtrit
 
     count = len(values)
     mean = math.fsum(values) / count
-    if count < 2:
+    if count < ENOUGH:
         return Interval(mean, math.nan, count)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     quantile = float(stdtrit(count - 1, (1 + level) / 2))

@@ -1,6 +1,5 @@
 """The answer of a sweep: sweep.csv, sweep.md, sweep.png and a table on the terminal."""
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,16 @@ from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
-from vae_exp.sweeping.replicates import Column, Difference, Setting, columns, data_of, number, swept
+from vae_exp.sweeping.replicates import (
+    TOO_FEW,
+    Column,
+    Difference,
+    Setting,
+    columns,
+    data_of,
+    number,
+    swept,
+)
 from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -112,7 +120,11 @@ def explained(column: Column, gains: Differences) -> str:
         text += f"; {BEST} best by val/elbo, the test set chose nothing"
     if gains:
         text += "; differences on the same seeds, images and noise"
-    if any(math.isnan(gain.over_seeds.half_width) for gain in gains.values()):
+    counts = {len(setting.runs) for setting in column.settings}
+    counts |= {gain.over_seeds.count for gain in gains.values()}
+    if 2 in counts:
+        text += f"; {TOO_FEW} two seeds are too few for an interval"
+    if any(gain.over_seeds.count == 1 for gain in gains.values()):
         text += "; † one seed: ± 95 % over images alone"
     return text
 
@@ -140,9 +152,9 @@ def _gain(gain: Difference | None) -> str:
     if gain is None:
         return ""
     over = gain.over_seeds
-    if math.isnan(over.half_width):
+    if over.count == 1:
         return f"{over.mean:+.2f} ± {1.96 * gain.stderr:.2f} †"
-    return f"{over.mean:+.2f} ± {over.half_width:.2f}"
+    return f"{'+' if over.mean >= 0 else ''}{over}"
 
 
 def names(setting: Setting, keys: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -14,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from vae_exp import files, folders, plain
+from vae_exp import config, files, folders, plain
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.metrics import read_metrics
@@ -24,8 +25,7 @@ ROOT = "multirun"
 JOBS = folders.SWEEP  # every job's overrides, written before the first one starts
 LARGEST_PLAN = 8_000_000  # bytes: a hundred thousand jobs
 LOCK = folders.SWEEP_LOCK
-ERROR = "error.txt"  # of a job that failed: what was raised, its last line the error itself
-DONE = Path(".hydra", "done")  # of a job that ended well and saves no weights
+ERROR = "error.txt"  # of a job that failed: what was raised, and why in its last line
 STUDY = "study.db"  # of a search, in SQLite
 FINISHED, FAILED, CUT_OFF, NOT_STARTED = "finished", "failed", "cut off", "not started"
 UNDER_WAY = "under way"
@@ -75,19 +75,31 @@ class Job:
 
     @property
     def seed(self) -> int:
-        """The seed; of a run without an override of it, what it recorded."""
-        given = [value_of(word) for word in self.overrides if key_of(word) == "seed"]
-        return int(given[-1] if given else self.metrics.get("run", {}).get("seed", 0))
+        """The seed that a finished run has recorded."""
+        return int(self.metrics["run"]["seed"])
 
 
 def key_of(word: str) -> str:
     """The key of an override, such as ``lr`` of ``lr=0.01``."""
-    return word.partition("=")[0].lstrip("+~")
+    return _parts(word)[0]
 
 
 def value_of(word: str) -> str:
-    """The value of an override, as text."""
-    return word.partition("=")[2]
+    """The value of an override, as text without quotes."""
+    return _parts(word)[1]
+
+
+@cache
+def _parts(word: str) -> tuple[str, str]:
+    try:
+        [override] = config.parse([word])
+    except UserError:  # a folder from elsewhere may hold anything
+        key, _, text = word.partition("=")
+        return key.lstrip("+~"), text
+    value = override.value()
+    if override.is_delete() or override.is_sweep_override() or isinstance(value, str):
+        return override.key_or_group, value if isinstance(value, str) else word.partition("=")[2]
+    return override.key_or_group, override.get_value_element_as_str()
 
 
 def find(spec: str) -> Path:
@@ -161,12 +173,13 @@ def jobs(folder: Path) -> list[Job]:
     planned = read_plan(folder).jobs or []
     numbers = {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
     return [
-        _read(folder / str(number), planned[number] if number < len(planned) else None)
+        read(folder / str(number), planned[number] if number < len(planned) else None)
         for number in sorted(numbers | set(range(len(planned))))
     ]
 
 
-def _read(folder: Path, planned: Sequence[str] | None) -> Job:
+def read(folder: Path, planned: Sequence[str] | None = None) -> Job:
+    """A job from its folder; ``planned``: its overrides, which it may not have put down yet."""
     overrides = planned if planned is not None else _overrides(folder)
     metrics: dict[str, Any] = {}
     error = ""
@@ -174,15 +187,15 @@ def _read(folder: Path, planned: Sequence[str] | None) -> Job:
         metrics = read_metrics(folder)
     except UserError as problem:
         error = str(problem)
-    if os.path.isfile(folder / ERROR):
+    if folders.is_finished(folder):
+        status = FAILED if error else FINISHED
+    elif folders.is_held(folder):
+        status = UNDER_WAY
+    elif os.path.isfile(folder / ERROR):
         status = FAILED
         error = _last_line(files.read(folder / ERROR).decode(errors="replace"))
-    elif folders.is_finished(folder) or os.path.isfile(folder / DONE):
-        status = FAILED if error else FINISHED
-    elif not os.path.isfile(folder / folders.STARTED):
-        status = NOT_STARTED
     else:
-        status = UNDER_WAY if folders.is_held(folder) else CUT_OFF
+        status = CUT_OFF if os.path.isfile(folder / folders.STARTED) else NOT_STARTED
     return Job(int(folder.name), folder, tuple(overrides), status, metrics, error)
 
 
@@ -195,13 +208,30 @@ def _overrides(folder: Path) -> list[str]:
 
 def record(folder: Path, error: BaseException) -> str:
     """Leave in a job's folder why it failed, a line for what the input explains; returns it."""
-    if isinstance(error, UserError):
-        text = " ".join(str(error).split())
-    else:
-        text = "".join(traceback.format_exception(error)).rstrip()
+    line = reason(error)
+    explained = isinstance(root(error), UserError)
+    trace = "" if explained else "".join(traceback.format_exception(error))
     with suppress(OSError):  # a full disk: the job then counts as cut off
-        write_atomically(folder, ERROR, (text + "\n").encode())
-    return _last_line(text)
+        write_atomically(folder, ERROR, f"{trace}{line}\n".encode())
+    return line
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed in one line: what lies at the root, without the advice that follows."""
+    first = root(error)
+    if isinstance(first, UserError):
+        return " ".join(str(first).split())
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()]
+    return ": ".join([type(first).__name__, *lines[:1]])
+
+
+def root(error: BaseException) -> BaseException:
+    """The error that others were raised from, or the first that a person can do something about."""
+    while error.__cause__ is not None and not isinstance(error, UserError):
+        if "RemoteTraceback" in type(error.__cause__).__name__:  # text from another process
+            break
+        error = error.__cause__
+    return error
 
 
 def _last_line(text: str) -> str:
