@@ -147,7 +147,7 @@ def test_config_and_summary_can_be_read(run: Path) -> None:
     saved.data.pop("root")  # of no interest elsewhere
     shown["data"].pop("root", None)
     assert shown == OmegaConf.to_container(saved, resolve=True)
-    assert shown["model"]["decoder"]["latent_dim"] == 3
+    assert shown["model"]["latent_dim"] == 3
     [summary] = events.Tensors("summary")
     [text] = summary.tensor_proto.string_val
     elbo = json.loads((run / "metrics.json").read_text())["test"]["elbo"]

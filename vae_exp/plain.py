@@ -107,12 +107,23 @@ def _followed(value: str, key: str, config: dict[Any, Any]) -> Any:
             break
     if found == DATA_ROOT:
         return None
+    if isinstance(found, dict) and REFERENCE.fullmatch(value) and "." not in value:
+        return _part(found, key, config)
     items = found if isinstance(found, list) else [found]
     if len(items) > LONGEST or any(
         isinstance(item, dict | list) or _holds_reference(item) for item in items
     ):
         raise UserError(f"{key} must be a value or ${{KEY}}, that of another key, got {value!r}")
     return list(found) if isinstance(found, list) else found
+
+
+def _part(found: dict[Any, Any], key: str, config: dict[Any, Any]) -> dict[str, Any]:
+    """A group that another one holds, such as the prior of a model: a few plain values."""
+    plain = {str(name): item for name, item in found.items() if not isinstance(item, dict | list)}
+    if len(plain) < len(found) or len(plain) > LONGEST:
+        raise UserError(f"{key} must be a value or a small part, got {found!r:.80}")
+    known = {name: item for name, item in config.items() if not isinstance(item, dict)}
+    return {name: _resolved(item, f"{key}.{name}", known) for name, item in plain.items()}
 
 
 def _holds_reference(value: Any) -> bool:
