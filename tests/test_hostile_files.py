@@ -498,14 +498,16 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(name: str, run: Path, out
     assert untouched(outside)
 
 
-@pytest.mark.parametrize("name", ["/tmp/evil", "../evil", "a/b"])
-def test_an_analysis_writes_under_plain_names_only(name: str, run: Path) -> None:
+@pytest.mark.parametrize("name", ["{}/evil", "../evil", "a/b"])
+def test_an_analysis_writes_under_plain_names_only(name: str, run: Path, outside: Path) -> None:
+    name = name.format(outside)
     config = OmegaConf.load(run / folders.CONFIG)
     analysis = {"_target_": "vae_exp.analysis.completion.Completion", "name": name}
     OmegaConf.update(config, "task.analyses", {"mine": analysis}, merge=False)
     OmegaConf.save(config, run / folders.CONFIG)
     assert repr(name) in resume(run)
-    assert not Path("/tmp/evil.png").exists()
+    assert untouched(outside)
+    assert not list(run.parent.rglob("evil*"))
 
 
 def test_a_sweep_that_goes_on_writes_in_its_own_folder_only(tmp_path: Path, outside: Path) -> None:

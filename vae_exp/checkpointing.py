@@ -56,7 +56,7 @@ class Checkpoints(Checkpoint):
         self.settings = settings or {}
         self.seconds = seconds
         self.best = -math.inf
-        self.under_way = False  # whether a step was taken
+        self.starting = False  # whether Lightning sets up what it loads, and no step is taken yet
         self._earlier = 0.0
         self._started = self._saved = time.monotonic()
 
@@ -64,6 +64,10 @@ class Checkpoints(Checkpoint):
     def elapsed(self) -> float:
         """Seconds since this was made, and those of the run before it was stopped."""
         return self._earlier + time.monotonic() - self._started
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """What fails from now to the first step is laid on the checkpoint."""
+        self.starting = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From now on a signal waits for the end of a block of steps."""
@@ -76,7 +80,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save where it is time to, but not in the last step, which its epoch's end follows."""
-        self.under_way = True
+        self.starting = False
         if trainer.is_last_batch:
             return
         due = bool(self.interrupts.pending) or time.monotonic() - self._saved >= self.seconds

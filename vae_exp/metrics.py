@@ -14,7 +14,7 @@ from vae_exp.folders import METRICS
 from vae_exp.schema import SCHEMA, check_schema
 
 # JSON has no NaN: what is not finite is written as null.
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Number = Annotated[int | float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Count = Annotated[int, Field(ge=0)]
 # What is printed in tables holds no markup of theirs and no control characters.
 Words = Annotated[str, Field(max_length=200, pattern=r"^[^\[\]\x00-\x1f\x7f]*$")]

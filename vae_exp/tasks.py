@@ -224,7 +224,7 @@ class Train:
                 self._fit(hardware, module, data, logger, callbacks, start)
         except Exception as error:
             expected = isinstance(error, UserError | OSError) and not isinstance(error, Damaged)
-            if start is None or checkpoints.under_way or expected:
+            if start is None or expected or not checkpoints.starting:
                 raise
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"cannot go on from {start.path}: {reason}") from error
