@@ -142,7 +142,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _hydra(words: list[str], job: Callable[[DictConfig], Any]) -> None:
     sys.argv = [sys.argv[0], *words]
-    hydra.main(config_path=str(config.CONF), config_name="config", version_base="1.3")(job)()
+    hydra.main(config_path=str(knobs.CONF), config_name="config", version_base="1.3")(job)()
 
 
 def _job(cfg: DictConfig) -> Any:
@@ -237,13 +237,13 @@ def help_text() -> str:
 
 def _group_lines() -> list[str]:
     defaults: dict[str, str] = {}
-    for entry in OmegaConf.load(config.CONF / "config.yaml").defaults:
+    for entry in OmegaConf.load(knobs.CONF / "config.yaml").defaults:
         if isinstance(entry, DictConfig):
             defaults.update({str(key): str(value) for key, value in entry.items()})
     lines = []
-    for group in config.all_groups():
+    for group in knobs.all_groups():
         default = defaults.get(group)
-        names = (f"{name}*" if name == default else name for name in config.choices(group))
+        names = (f"{name}*" if name == default else name for name in knobs.choices(group))
         first = f"  {group:<12} "
         lines += textwrap.wrap(
             ", ".join(names), 80, initial_indent=first, subsequent_indent=" " * len(first)

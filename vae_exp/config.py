@@ -27,8 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vae_exp import hints, reading, signatures
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import Mistyped, UserError
-from vae_exp.knobs import CONF as CONF
-from vae_exp.knobs import GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
+from vae_exp.knobs import CONF, GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
 from vae_exp.knobs import PACKAGE as PACKAGE
 from vae_exp.reading import looked_at as looked_at
 from vae_exp.reading import training_knobs as training_knobs

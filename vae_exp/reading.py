@@ -179,14 +179,12 @@ def _refuse_undone(cfg: DictConfig, overrides: Sequence[Override]) -> None:
             if _is_within(each.key_or_group, key) or _is_within(key, each.key_or_group)
         ]
         if override.is_delete():
-            undone = related and not same and _found(plain, key)
+            undone = bool(related) and not same and bool(_found(plain, key))
         elif override.value() == {}:
             undone = not related and _found(plain, key) != [{}]
         else:  # by itself a value may have been converted to the type of its place
-            compared = related or isinstance(override.value(), dict)
-            undone = compared and not any(
-                _covers(found, override.value()) for found in _found(plain, key)
-            )
+            held = any(_covers(found, override.value()) for found in _found(plain, key))
+            undone = not held and (bool(related) or isinstance(override.value(), dict))
         if undone and related:
             words = " and ".join(str(each.input_line) for each in (override, related[0]))
             raise UserError(f"{key}: {words} cannot be given together")
