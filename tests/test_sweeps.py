@@ -17,7 +17,8 @@ from test_comparison import a_model, make_run, nudged
 from vae_exp import folders, runs
 from vae_exp.comparison import contend
 from vae_exp.errors import UserError
-from vae_exp.figures import png
+from vae_exp.figures import figure, png
+from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
 from vae_exp.shell import command
 from vae_exp.sweeping import replicates, summary, sweeps
 from vae_exp.sweeping.differences import differences
@@ -367,3 +368,23 @@ def test_a_value_that_is_left_out_is_a_value_of_its_own() -> None:
         for number, words in enumerate([("lr=1", "seed=0"), ("seed=0",), ("lr=1", "seed=1")])
     ]
     assert replicates.swept(jobs) == {"lr": ["1", ""]}
+
+
+def test_lines_differ_in_style_and_stand_at_their_true_places_unless_bars_would_meet() -> None:
+    for width, moved in ((math.nan, False), (1.0, True)):
+        ax = figure(4, 3).subplots()
+        knob_axis(ax, "lr", [0.001, 0.1])
+        knob_lines(ax, [Line(name, [0.001, 0.1], [1, 2], [width] * 2) for name in "abc"])
+        drawn = [bars.lines[0] for bars in ax.containers]
+        assert len({line.get_linestyle() for line in drawn}) == 3
+        places = {line.get_transform().transform((0.1, 2))[0].round(6) for line in drawn}
+        assert len(places) == (3 if moved else 1)
+
+
+def test_a_failure_is_told_by_the_first_line_of_what_caused_it(tmp_path: Path) -> None:
+    error = RuntimeError("a commit failed\n(Background on this error at: https://sqlalche.me)")
+    error.__cause__ = OSError("the disk is full\nand some advice")
+    fail(a_sweep(tmp_path / "sweep", [["seed=0"]]), 0, error)
+    [job] = sweeps.jobs(tmp_path / "sweep")
+    assert job.error == "OSError: the disk is full"
+    assert "sqlalche.me" in (job.folder / sweeps.ERROR).read_text()  # all of it, for who looks
