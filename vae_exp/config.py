@@ -21,7 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -84,29 +84,6 @@ def parse(words: Iterable[str]) -> list[Override]:
                 overrides.append(parser.parse_override(f"{key}={quoted(value)}"))
             except HydraException:
                 raise UserError(f"{word!r} is not key=value, such as seed=3") from None
-    return overrides
-
-
-def parse_file(words: Iterable[str], path: object) -> list[Override]:
-    """A job's words that lie in a file, which may be anybody's: only what a job may set.
-
-    Raises UserError, naming the ``path``, for words for Hydra itself in any spelling, for what
-    Hydra would resolve, and for a choice that is no name: a path would lead out of `conf/`.
-    """
-    known = {*KNOBS, *all_groups()}
-    overrides = parse(words)
-    for override in overrides:
-        key, value = override.key_or_group, override.value()
-        given = value.list if isinstance(value, ChoiceSweep) else [value]
-        names = [str(getattr(each, "text", each)) for each in given if not isinstance(each, dict)]
-        places = (key, override.package or key)
-        if (
-            not all(re.fullmatch(r"\w+(\.[\w-]+)*", place) for place in places)
-            or not {place.partition(".")[0] for place in places} <= known
-            or "${" in str(override.input_line).replace("\\", "")
-            or (key in all_groups() and not all(re.fullmatch(r"[\w-]+", name) for name in names))
-        ):
-            raise UserError(f"{path} holds {override.input_line!r}, which no job may set")
     return overrides
 
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from vae_exp import config, folders
 from vae_exp.errors import UserError
-from vae_exp.sweeping import launching, sweeps
+from vae_exp.sweeping import launching, strangers, sweeps
 
 
 def start(cfg: DictConfig, overrides: list[Override]) -> int:
@@ -54,8 +54,8 @@ def resume(overrides: list[Override]) -> int:
         return 0
     plan = sweeps.read_plan(folder)
     for_hydra, _ = _parted(_words(overrides))
-    for words in plan.jobs if plan.jobs is not None else [plan.fixed]:
-        job = config.parse_file(words, folder / sweeps.JOBS)
+    for planned in plan.jobs if plan.jobs is not None else [plan.fixed]:
+        job = strangers.of_a_job(planned, folder / sweeps.JOBS)
         if plan.jobs is None:
             job = [override for override in job if not override.is_sweep_override()]
         checked = config.composed(job)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_exp import config, folders, plain
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted
-from vae_exp.sweeping import sweeps
+from vae_exp.sweeping import strangers, sweeps
 
 INCOMPLETE = 1
 EXTRAS = {
@@ -229,8 +229,8 @@ class _OnlyJobs:
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Launch jobs; raises UserError where one holds words for Hydra itself."""
-        for words in job_overrides:
-            config.parse_file(words, f"the study in {self.place}")
+        for drawn in job_overrides:
+            strangers.of_a_job(drawn, f"the study in {self.place}")
         return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
 
 
@@ -259,6 +259,6 @@ def _print_best(folder: Path, plan: sweeps.Plan) -> None:
     if not isinstance(params, dict) or not isinstance(best, int | float):
         raise UserError(f"{path} names no best job")
     given = [word for word in plan.fixed if sweeps.key_of(word) not in {*params, "search"}]
-    words = [*(f"{key}={value}" for key, value in params.items()), *given]
-    config.parse_file(words, path)
-    print(f"best val/elbo {best:.2f}, by: {command(*words)}")
+    best_job = [*(f"{key}={value}" for key, value in params.items()), *given]
+    strangers.of_a_job(best_job, path)
+    print(f"best val/elbo {best:.2f}, by: {command(*best_job)}")

@@ -1,7 +1,6 @@
 """The answer of a sweep: sweep.csv, sweep.md, sweep.png and a table on the terminal."""
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from rich.table import Table
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
-from vae_exp.sweeping import sweeps
+from vae_exp.sweeping import strangers, sweeps
 from vae_exp.sweeping.replicates import Column, Difference, Setting, columns, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
 BEST = "*"
-# The words of a plan for Hydra that a command to copy may hold: a launcher's name, and its numbers.
-REPEATED = re.compile(r"hydra/launcher=\w+|hydra\.launcher(\.[a-z]\w*)+=[\w.-]+")
 Differences = dict[tuple[str, ...], Difference]
 
 
@@ -35,7 +32,7 @@ class Summarise:
     def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError where there is no such sweep."""
         folder = sweeps.find(self.sweep)
-        hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
+        hydra = strangers.to_repeat(sweeps.read_plan(folder).hydra)
         summarise(folder, resume=("-m", f"resume={folders.shown(folder)}", *hydra))
 
 
