@@ -157,8 +157,10 @@ def test_every_artifact_of_a_run_tells_its_schema(made: Path) -> None:
 
 def test_a_checkpoint_of_another_latent_dim_is_refused_naming_both(theirs: Path) -> None:
     change(theirs, "latent_dim", 3)
-    for line in refusals(theirs):
-        assert "parameters_of_q.weight is [4, 32] in the file and [6, 32] in the config" in line
+    looked, resumed = refusals(theirs)
+    assert "parameters_of_q.weight is [4, 32] in the file and [6, 32] in the config" in looked
+    assert "model.latent_dim was 2" in resumed
+    assert "is 3 in the run's config" in resumed
 
 
 def test_a_config_with_keys_of_another_version_is_refused_by_name(theirs: Path) -> None:
@@ -169,6 +171,6 @@ def test_a_config_with_keys_of_another_version_is_refused_by_name(theirs: Path) 
 
 
 def test_a_config_whose_parts_do_not_fit_is_refused_in_one_line(theirs: Path) -> None:
-    change(theirs, "model.decoder.latent_dim", 5)
+    change(theirs, "prior.latent_dim", 5)
     for line in refusals(theirs):
-        assert line == "encoder and decoder must agree on latent_dim, got 2 and 5"
+        assert line == "model and prior must agree on latent_dim, got 2 and 5"
