@@ -56,8 +56,9 @@ def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def new_run(*words: str) -> list[str]:
-    """The words that start a small run."""
-    return [*SMALL, f"data.source={'mnist' if mnist_folder() else 'digits'}", *words]
+    """The words that start a small run; of two for one key the later one holds."""
+    small = [*SMALL, f"data.source={'mnist' if mnist_folder() else 'digits'}", *words]
+    return list({word.partition("=")[0]: word for word in small}.values())
 
 
 @cache
@@ -78,6 +79,7 @@ def small_config(*words: str) -> DictConfig:
 
 def train(folder: Path, *words: str) -> None:
     """Run a small job in this process, from the newest checkpoint in a folder."""
+    folder.mkdir(exist_ok=True)
     plain = tasks.plain_config(small_config(*words))
     build(plain["task"], "task", tasks.Train)(plain, folder)
 

@@ -172,5 +172,6 @@ def test_a_config_with_keys_of_another_version_is_refused_by_name(theirs: Path) 
 
 def test_a_config_whose_parts_do_not_fit_is_refused_in_one_line(theirs: Path) -> None:
     change(theirs, "prior.latent_dim", 5)
-    for line in refusals(theirs):
-        assert line == "model and prior must agree on latent_dim, got 2 and 5"
+    looked, resumed = refusals(theirs)
+    assert looked == "model and prior must agree on latent_dim, got 2 and 5"
+    assert "prior.latent_dim was 2" in resumed

@@ -105,7 +105,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("model={nope:1}",), "model.nope"),
     (("model.nope=1",), "model.nope"),
     (("+model.nope=1",), "model.nope"),
-    (("model.encoder.latent_dim=two",), "model.encoder.latent_dim"),
+    (("model.latent_dim=two",), "model.latent_dim"),
     (("data.train_size=abc",), "data.train_size"),
     (("data.train_size=0",), "data.train_size"),
     (("data.source=nope",), "data.source"),
@@ -125,7 +125,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("resume=latest", "hydra.output_subdir=null"), "hydra.output_subdir must be .hydra"),
     (("model=3",), "model must be one of"),
     (("model.encoder=3",), "model.encoder"),
-    (("model.encoder.hidden=a",), "model.encoder.hidden.0 must be"),
+    (("model.encoder.hidden=a",), "model.encoder.hidden must be"),
     (("model.encoder={_target_:os.getcwd}",), "model.encoder"),
     (("model._target_=vae_exp.models.vae.Nope",), "model._target_"),
     (("-m", "seed=interval(0,3)"), "INTERVAL_SWEEP"),
@@ -179,7 +179,7 @@ def test_a_folder_that_holds_other_files_takes_no_run(folder: Path, words: list[
 @pytest.mark.slow
 def test_a_refused_run_leaves_its_empty_folder_empty(folder: Path) -> None:
     (folder / "mine").mkdir()
-    wrong = ("data=debug", "data.source=digits", "model.decoder.latent_dim=5")
+    wrong = ("data=debug", "data.source=digits", "prior.latent_dim=5")
     done = start(folder, *wrong, "hydra.run.dir=mine")
     assert done.returncode == 2, done.stderr
     assert not list((folder / "mine").iterdir())

@@ -9,7 +9,7 @@ import pytest
 from kill_and_resume import small_config, train
 from omegaconf import OmegaConf
 
-from vae_exp import config, folders, runs
+from vae_exp import config, folders, reading, runs
 from vae_exp.__main__ import _main
 from vae_exp.analysis.base import Analysis, Findings, Look, Origin, look_at
 from vae_exp.analysis.completion import Completion
@@ -87,9 +87,9 @@ def test_a_look_without_a_seed_takes_the_runs_and_gives_its_picture_again(run: P
 
 @pytest.mark.parametrize("task", config.choices("task"))
 def test_a_task_as_it_is_shipped_has_its_own_name_alone(task: str) -> None:
-    node = config.composed(config.parse([f"task={task}"])).task
-    if config._asks_for(node) == "run":
-        analysis = build(node)
+    cfg = config.composed(config.parse([f"task={task}"]))
+    if reading.asks_for(cfg.task) == "run":
+        analysis = build(config.resolved(cfg, "task"), "task", Analysis)
         assert analysis.name == task
         assert look_at(_Silent(analysis), None, ABOUT, 0, Origin(0)).name == task  # type: ignore
 

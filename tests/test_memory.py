@@ -27,19 +27,19 @@ from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 
 
-@pytest.mark.parametrize("network", [Encoder, Decoder])
 @pytest.mark.parametrize(
-    ("sizes", "key"),
+    ("latent_dim", "encoder", "decoder", "key"),
     [
-        ({"latent_dim": 10**12}, "latent_dim of 1,000,000,000,000"),
-        ({"latent_dim": 2, "hidden": (500, 10**13)}, "hidden of 10,000,000,000,000"),
+        (10**12, (5,), (5,), "latent_dim of [12],000,000,000,000"),
+        (2, (500, 10**13), (5,), "hidden of 10,000,000,000,000"),
+        (2, (5,), (500, 10**13), "hidden of 10,000,000,000,000"),
     ],
 )
 def test_networks_beyond_memory_are_refused_when_they_are_made(
-    network: type[nn.Module], sizes: dict[str, Any], key: str
+    latent_dim: int, encoder: tuple[int, ...], decoder: tuple[int, ...], key: str
 ) -> None:
     with pytest.raises(UserError, match=rf"^{key} takes .* are free: lower {key.split()[0]}$"):
-        network(**sizes)
+        VAE(latent_dim, Encoder(encoder), Decoder(decoder))
 
 
 @pytest.mark.parametrize(

@@ -339,7 +339,6 @@ def test_numbers_that_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None
 
 
 def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> None:
-    (stopped / ".hydra").mkdir()
     (stopped / folders.CONFIG).touch()
     with folders.hold(stopped), pytest.raises(UserError, match="written by another process"):
         _main([f"resume={stopped}"])

@@ -11,11 +11,11 @@ from vae_exp import config
 from vae_exp.__main__ import _main
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.building import build
-from vae_exp.data import Splits
+from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
-from vae_exp.tasks import Train
+from vae_exp.tasks import Train, plain_config
 
 QUICK = {
     "evaluate": ("task.long_iwae=20", "task.sandwich_images=2", "task.iwae=[1]"),
@@ -43,7 +43,8 @@ CASES = [
 
 def splits_with(**sizes: int) -> Splits:
     words = [f"data.{name}={size}" for name, size in sizes.items()]
-    data = build(config.composed(config.parse(["data=debug", "data.source=digits", *words])).data)
+    cfg = config.composed(config.parse(["data=debug", "data.source=digits", *words]))
+    data = build(config.resolved(cfg, "data"), "data", DigitsDataModule)
     data.setup()
     return data.splits
 
@@ -53,7 +54,8 @@ def test_an_analysis_answers_or_says_why_not_of_a_single_image(
     task: str, split: str, latent_dim: int
 ) -> None:
     words = [f"task={task}", "run=latest", *QUICK.get(task, ())]
-    analysis: Analysis = build(config.composed(config.parse(words)).task)
+    cfg = config.composed(config.parse(words))
+    analysis: Analysis = build(config.resolved(cfg, "task"), "task", Analysis)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = VAE(latent_dim, Encoder((8,)), Decoder((8,))).eval()
@@ -92,7 +94,8 @@ def test_what_cannot_be_answered_is_told_before_training_and_skipped(
     assert (run / "figures" / "samples.png").exists()
 
     monkeypatch.chdir(tmp_path)
-    kept = ["data", "model", "batch_size", "seed", "latent_dim"]
+    parts = ["prior", "likelihood", "posterior"]
+    kept = ["data", "model", *parts, "batch_size", "seed", "latent_dim"]
     OmegaConf.save(
         OmegaConf.masked_copy(small_config("data.test_size=1"), kept), run / ".hydra/config.yaml"
     )
@@ -115,7 +118,7 @@ class Broken:
 def test_an_analysis_with_a_mistake_costs_neither_an_epoch_nor_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Train(2, {"broken": Broken()}, figures_every=1)(small_config(), tmp_path)
+    Train(2, {"broken": Broken()}, figures_every=1)(plain_config(small_config()), tmp_path)
     assert (tmp_path / WEIGHTS).exists()
     line = "broken is skipped: ZeroDivisionError: of an image\n"
     assert capsys.readouterr().err == 2 * line  # after the first epoch, and at the end

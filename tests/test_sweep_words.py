@@ -112,8 +112,8 @@ def test_latest_is_a_single_run_if_there_is_one_and_is_named(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("seed=0,1", "seed=2"), "seed is given twice, by seed=0,1 and by seed=2"),
-        (("lr=0.1", "seed=0,1", "lr=0.1,0.2"), "lr is given twice, by lr=0.1 and by lr=0.1,0.2"),
+        (("seed=0,1", "seed=2"), "seed is given twice, as seed=0,1 and as seed=2"),
+        (("lr=0.1", "seed=0,1", "lr=0.1,0.2"), "lr is given twice, as lr=0.1 and as lr=0.1,0.2"),
         (("data=debug,full", "data=debug"), "data is given twice"),
         (("+sweep=optuna", "epochs=1", "epochs=2"), "epochs is given twice"),
         (("seed=range(0,20000)",), "the sweep has 20,000 jobs, more than 10,000"),

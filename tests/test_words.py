@@ -17,6 +17,7 @@ from test_comparison import a_model, data_config, make_run, nudged
 from vae_exp import __main__ as cli
 from vae_exp import config, folders, knobs, runs, tasks
 from vae_exp.building import build
+from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
 from vae_exp.sweeping import sweeps
 
@@ -38,8 +39,8 @@ UNREAD = [
     ("epochs=3 task.epochs=4", "epochs is not read, because task.epochs=4"),
     ("lr=0.1 optimizer.lr=0.2", "lr is not read, because optimizer.lr=0.2"),
     (
-        "latent_dim=3 model.encoder.latent_dim=4 model.decoder.latent_dim=4",
-        "latent_dim is not read, because model.encoder.latent_dim=4 and model.decoder.latent_dim=4",
+        "latent_dim=3 model.latent_dim=4 prior.latent_dim=4 posterior.latent_dim=4",
+        "latent_dim is not read, because model.latent_dim=4",
     ),
     ("task=top_half run=latest digit=3 task.digit=4", "digit is not read, because task.digit=4"),
     ("task=compare task.runs=[a,b] runs=[a,b]", "runs is not read, because task.runs="),
@@ -218,7 +219,9 @@ def read_by(cfg: DictConfig) -> dict[str, Any]:
     if config.trains(cfg):
         return {"seed": cfg.seed, **{name: config.resolved(cfg, name) for name in knobs.GROUPS}}
     task = config.resolved(cfg, "task")
-    return {"seed": cfg.seed, "run": cfg.run, "root": cfg.data.root, "task": task}
+    figures = config.resolved(cfg, "figures")
+    root = cfg.data.root
+    return {"seed": cfg.seed, "run": cfg.run, "root": root, "task": task, "figures": figures}
 
 
 def check_read_or_refused(task: str, seed: int, share: float) -> None:
@@ -292,7 +295,8 @@ def mnist_run(folder: Path, model: Any, root: Path, used: Path) -> Path:
     written = OmegaConf.load(folder / folders.CONFIG)
     written.data = {**data_config(), "source": "mnist", "root": str(root)}
     OmegaConf.save(written, folder / folders.CONFIG)
-    module = build(OmegaConf.create({**written.data, "root": str(used)}))
+    images = {**data_config(), "source": "mnist", "root": str(used)}
+    module = build(images, "data", DigitsDataModule)
     module.setup()
     metrics = {
         "run": {"seed": 0, "wall_seconds": 1.0},

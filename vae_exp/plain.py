@@ -71,7 +71,8 @@ def read(path: Path, kind: type[Kind], largest: int = LARGEST) -> Kind:
     try:
         found = yaml.load(files.read(path, largest).decode(), Loader=_Loader)
     except (ValueError, OverflowError, yaml.YAMLError) as error:
-        raise Damaged(f"{path} is damaged: {getattr(error, 'problem', None) or error}") from error
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise Damaged(f"{path} is damaged: {reason}") from error
     if not isinstance(found, kind):
         wanted = {dict: "mapping", list: "list"}[kind]
         raise Damaged(f"{path} is damaged: it holds no {wanted} but {type(found).__name__}")

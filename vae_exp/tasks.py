@@ -203,6 +203,8 @@ class Train:
         folders.sweep_out(folder)
         data = images(config, start)
         hardware.check(data)
+        module = self._module(config, hardware, start)
+        module.require_memory(data, hardware.device, hardware.devices)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
@@ -210,7 +212,6 @@ class Train:
         else:
             runs.write_config(folder, config)
         seed = config["seed"]
-        module = self._module(config, hardware, start)
         analyses = self._suited(module.model, data.splits, console)
         checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
         origin = Origin(seed, self.name)
@@ -282,7 +283,6 @@ class Train:
         """Train from the start, or on from a checkpoint."""
         hush_lightning()
         trainer = hardware.trainer(self.epochs, logger.folder, logger, callbacks)
-        module.require_memory(data, trainer.strategy.root_device, hardware.devices)
         trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
 
     def _checkpoints(

@@ -209,6 +209,12 @@ class Hardware:
         self.devices = devices
         self.compile = compile
 
+    @property
+    def device(self) -> torch.device:
+        """Of the first process."""
+        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda" if on_gpu else "cpu")
+
     def strategy(self) -> str | Strategy:
         """How the devices work together."""
         return "auto"
