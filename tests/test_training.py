@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+import setuptools  # noqa: F401  torch.compile needs it loaded before another library's distutils
 import torch
 from torch import Tensor
 
