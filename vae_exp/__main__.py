@@ -75,10 +75,6 @@ def main() -> None:
 
 
 def _main(argv: list[str]) -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise UserError("the working folder was deleted: go to one that exists") from None
     args = _arguments(argv)
     if args.help:
         print(help_text())

@@ -202,7 +202,7 @@ def locked(
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"cannot write in {folder}: {error.strerror}") from error
-        _warn_of_no_locks(folder, error.strerror)
+        _warn_of_no_locks(folder.resolve(), error.strerror)
     try:
         yield
     finally:
@@ -213,7 +213,7 @@ def locked(
 def _warn_of_no_locks(folder: Path, reason: str) -> None:
     """Once for each folder: it also has other locks."""
     print(
-        f"{folder} lies on a file system without locks ({reason}): "
+        f"{shown(folder)} lies on a file system without locks ({reason}): "
         "let no other process write there",
         file=sys.stderr,
     )

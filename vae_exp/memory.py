@@ -53,7 +53,11 @@ def available(device: torch.device = CPU) -> float:
 def _free(meminfo: Path = Path("/proc/meminfo")) -> float:
     """What the machine could hand out without swapping; all that it has where it tells no more."""
     try:
-        [line] = [line for line in meminfo.read_text().splitlines() if "MemAvailable" in line]
+        [line] = [
+            line
+            for line in meminfo.read_text(encoding="utf-8").splitlines()
+            if "MemAvailable" in line
+        ]
         return 1024.0 * int(line.split()[1])
     except (OSError, ValueError):
         pass
@@ -70,7 +74,7 @@ def _below_limits(root: Path = Path("/")) -> Iterator[float]:
     """
     yield math.inf
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in groups:
@@ -93,8 +97,11 @@ def _below_limits(root: Path = Path("/")) -> Iterator[float]:
 
 def _left_in(group: Path, limit: str, usage: str, cache: str) -> float:
     try:
-        most, used = (int((group / name).read_text()) for name in (limit, usage))
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        most, used = (int((group / name).read_text(encoding="utf-8")) for name in (limit, usage))
+        stat = dict(
+            line.split()
+            for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+        )
     except (OSError, ValueError):  # no such group, or its limit is "max"
         return math.inf
     return max(0.0, most - used + int(stat.get(cache, 0)))

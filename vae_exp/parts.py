@@ -20,7 +20,9 @@ def of(group: str) -> frozenset[str]:
     groups = (group, *HOLDS.get(group, ()))
     files = sorted(file for each in groups for file in (CONF / each).glob("*.yaml"))
     return frozenset(
-        target for file in files for target in _targets(yaml.safe_load(file.read_text("utf-8")))
+        target
+        for file in files
+        for target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")))
     )
 
 
