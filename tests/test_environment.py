@@ -67,7 +67,7 @@ def test_no_variable_makes_a_run_one_of_several_processes(
 
 @pytest.mark.slow
 def test_a_run_in_a_hostile_environment_is_a_run_like_any_other(tmp_path: Path) -> None:
-    done = run("-m", "vae_exp", *new_run(*TINY), cwd=tmp_path, **HOSTILE)
+    done = run("-m", "vae_exp", *new_run(*TINY, "data.source=digits"), cwd=tmp_path, **HOSTILE)
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""
     assert b"| ELBO" in done.stdout  # a table, of letters that there are

@@ -202,7 +202,7 @@ def locked(
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"cannot write in {folder}: {error.strerror}") from error
-        _warn_of_no_locks(folder.resolve(), error.strerror)
+        _warn_of_no_locks(folder.resolve(), str(error.strerror))
     try:
         yield
     finally:
