@@ -57,7 +57,7 @@ def measure(point: Point) -> dict[str, float]:
         protocol="standard", train_size=point.images, batch_size=point.batch, validation_size=1_000
     )
     data.setup()
-    images = len(data.splits.train)  # fewer where MNIST is not at hand
+    images = len(data.splits.train)  # fewer if MNIST is not at hand
     ours = OurTrainer(
         data,
         objective=IWAE(point.samples) if point.samples > 1 else ELBO(),

@@ -42,7 +42,7 @@ def alternate(contests: list[Contest], limit: str, rounds: int, title: str) -> d
 
 
 def quartiles(values: list[float]) -> list[float]:
-    """The first and the third quartile; the value itself where there is one."""
+    """The first and the third quartile; the value itself if there is one."""
     if len(values) < 2:
         return [values[0], values[0]]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")

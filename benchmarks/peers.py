@@ -1,4 +1,4 @@
-"""The same model, data and batch in other packages; each is left out where it is not installed."""
+"""The same model, data and batch in other packages; each is left out if it is not installed."""
 
 import contextlib
 import importlib.util

@@ -28,10 +28,10 @@ def make(
     training: Sequence[str] = (),
     looks: Mapping[str, Sequence[str]] = NONE,
 ) -> None:
-    """Train a run where there is none in its folder, look at it, and copy its pictures to docs.
+    """Train a run if there is none in its folder, look at it, and copy its pictures to docs.
 
     ``training`` and ``looks``, by task, hold more words for the commands. Raises
-    CalledProcessError where one of them fails.
+    CalledProcessError if one of them fails.
     """
     if not run.exists():
         vae_exp(f"hydra.run.dir={run}", *training)

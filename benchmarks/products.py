@@ -37,7 +37,7 @@ class TrainingProducts:
 
 
 class EvaluationProducts:
-    """The two large products of each batch where nothing is differentiated."""
+    """The two large products of each batch if nothing is differentiated."""
 
     def __init__(self, images: int, batch: int, *, pixels: int = 784, hidden: int = 500):
         self.batches = images // batch

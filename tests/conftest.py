@@ -9,7 +9,7 @@ NEIGHBOUR = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 
 
 def mnist_folder() -> Path | None:
-    """The folder that holds real MNIST, or None where there is none."""
+    """The folder that holds real MNIST, or None if there is none."""
     for folder in (os.environ.get("VAE_EXP_DATA"), NEIGHBOUR):
         if folder and any(Path(folder).glob("train-images-idx3-ubyte*")):
             return Path(folder)
@@ -18,7 +18,7 @@ def mnist_folder() -> Path | None:
 
 @pytest.fixture(scope="session")
 def mnist() -> Path:
-    """Real MNIST; a test that asks for it is skipped where there is none."""
+    """Real MNIST; a test that asks for it is skipped if there is none."""
     folder = mnist_folder()
     if folder is None:
         pytest.skip("no MNIST at hand: set VAE_EXP_DATA")

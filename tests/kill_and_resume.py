@@ -43,7 +43,7 @@ WEIGHTS = "model.safetensors"
 
 
 def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
-    """Start ``python -m vae_exp`` in a folder, on MNIST where it is at hand, else on the digits."""
+    """Start ``python -m vae_exp`` in a folder, on MNIST if it is at hand, else on the digits."""
     mnist = mnist_folder()
     return subprocess.Popen(
         [sys.executable, "-m", "vae_exp", *words],
@@ -87,7 +87,7 @@ def train(folder: Path, *words: str) -> None:
 def wait_until(
     process: subprocess.Popen[str], due: Callable[[], bool], patience: float = 120
 ) -> bool:
-    """Wait for ``due`` to be true; False where the process ended before."""
+    """Wait for ``due`` to be true; False if the process ended before."""
     end = time.monotonic() + patience
     while not due():
         if process.poll() is not None:
@@ -104,7 +104,7 @@ def stop_when(
     due: Callable[[], bool],
     signum: signal.Signals = signal.SIGKILL,
 ) -> bool:
-    """Send a signal as soon as ``due`` is true; False where the process ended before."""
+    """Send a signal as soon as ``due`` is true; False if the process ended before."""
     if not wait_until(process, due):
         return False
     process.send_signal(signum)
@@ -148,7 +148,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def differences(run: Path, reference: Path) -> list[str]:
-    """What two finished runs do not have in common, in words; empty where they are the same."""
+    """What two finished runs do not have in common, in words; empty if they are the same."""
     found = []
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
         one, other = checkpoint(run / name), checkpoint(reference / name)
@@ -209,7 +209,7 @@ RUNS = {
 
 
 def kill_at(process: subprocess.Popen[str], run: Path, moment: str, draw: random.Random) -> bool:
-    """Kill a process that resumes a run; False where it ended before."""
+    """Kill a process that resumes a run; False if it ended before."""
     if moment in MOMENTS:
         return stop_when(process, touched(run, *MOMENTS[moment]))
     assert process.stdout is not None
@@ -245,7 +245,7 @@ def chain(root: Path, words: list[str], kills: int, draw: random.Random) -> tupl
         )
         print(f"  killed {moment}; last.ckpt is of step {at}", flush=True)
     process.communicate()
-    finish(start(root / "killed", f"resume={run}"))  # which does nothing where it is finished
+    finish(start(root / "killed", f"resume={run}"))  # which does nothing if it is finished
     whole = only_run(root / "whole")
     assert whole is not None
     return hits, differences(run, whole)
@@ -259,7 +259,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def main() -> int:
-    """Kill some runs; 1 where one of them does not end as if it had never been stopped."""
+    """Kill some runs; 1 if one of them does not end as if it had never been stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=27)
     parser.add_argument("--seed", type=int, default=0)

@@ -55,7 +55,7 @@ def refusals(folder: Path) -> list[str]:
 
 
 def bomb(mark: Path) -> dict[str, Any]:
-    """A config node that makes a folder, where anything is built that it names."""
+    """A config node that makes a folder, if anything is built that it names."""
     return {"_target_": "os.mkdir", "path": str(mark)}
 
 

@@ -189,7 +189,7 @@ def test_visible_and_hidden_given_visible_make_the_whole():
 
 
 def fake_q(masked: Masked) -> FullGaussian:
-    """Where latent_dim <= 2 the points come from a grid, whatever q is."""
+    """If latent_dim <= 2 the points come from a grid, whatever q is."""
     zero = torch.zeros(1, masked.model.latent_dim)
     return FullGaussian.from_diagonal(DiagonalGaussian(zero, zero))
 

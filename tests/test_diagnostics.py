@@ -202,7 +202,7 @@ FINE = Calibration((torch.arange(10_000) + 0.5) / 10_000, torch.rand(10_000, 2))
 
 
 def bent(power: float) -> Calibration:
-    """Masses whose coverage of level p is p^(1 / power): too low where power is below 1."""
+    """Masses whose coverage of level p is p^(1 / power): too low if power is below 1."""
     return Calibration(FINE.mass**power, FINE.ranks)
 
 

@@ -19,7 +19,7 @@ PICTURES = (*TASKS[:-1], "top_half_svi")
 
 
 def vae_exp(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m vae_exp`` in a folder, on MNIST where it is at hand, else on the digits."""
+    """Run ``python -m vae_exp`` in a folder, on MNIST if it is at hand, else on the digits."""
     folder = mnist_folder()
     source = {"VAE_EXP_DATA": str(folder)} if folder else {"VAE_EXP_DATA": str(cwd / "nothing")}
     return subprocess.run(

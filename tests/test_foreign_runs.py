@@ -82,7 +82,7 @@ class Bomb:
 
 
 def calls(folder: Path, mark: Path) -> dict[str, str]:
-    """Text that executes something where it is resolved and then instantiated."""
+    """Text that executes something if it is resolved and then instantiated."""
     pickled, saved = folder / "x.bin", folder / "x.pt"
     pickled.write_bytes(pickle.dumps(Bomb(mark)))
     torch.save(Bomb(mark), saved)

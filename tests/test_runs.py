@@ -93,7 +93,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
         runs.load(str(checkpoint))
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))
-    assert mark.exists()  # the bomb works where pickle is trusted
+    assert mark.exists()  # the bomb works if pickle is trusted
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ EXAMPLES = {
 def main() -> None:
     """Entry point of `vae-exp` and of `python -m vae_exp`.
 
-    Exits with 2 where input is refused, and with 130 or 143 where SIGINT or SIGTERM stopped it.
+    Exits with 2 if input is refused, and with 130 or 143 if SIGINT or SIGTERM stopped it.
     """
     try:
         settle()

@@ -20,7 +20,7 @@ def replacing(folder: Path, name: str | Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``folder/name`` once it is whole and on the disk.
 
     The folder that it lies in is made, that one's parent is not. Raises OSError naming the file,
-    and UserError where it would lie outside of ``folder``.
+    and UserError if it would lie outside of ``folder``.
     """
     path = within(folder, name)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
@@ -72,7 +72,7 @@ def sync(descriptor: int) -> None:
 
 
 def _keep_entry(path: Path) -> None:
-    """Bring a renamed file's entry in its folder to the disk, where the system can do that."""
+    """Bring a renamed file's entry in its folder to the disk, if the system can do that."""
     with contextlib.suppress(PermissionError):  # Windows opens no folders
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:

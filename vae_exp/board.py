@@ -147,7 +147,7 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
     """Write what the projector shows: the latent means of a split's first images, with pictures."""
     images, labels = split.binary[:limit], split.labels[:limit]
     means = encoder_means(model, images)
-    # The projector's space has three dimensions; it draws nothing where there are fewer.
+    # The projector's space has three dimensions; it draws nothing if there are fewer.
     means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
     files = Path(PROJECTOR)
     write_atomically(folder, files / "means.tsv", _tsv(means.tolist()))

@@ -31,7 +31,7 @@ class QuietTensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers; raises OSError where they cannot be written, which Lightning would hide."""
+        """Log numbers; raises OSError if they cannot be written, which Lightning would hide."""
         for name, value in metrics.items():
             self.experiment.add_scalar(name, value, step)
 
@@ -139,7 +139,7 @@ class FiguresDuringTraining(pl.Callback):
         self.origin = origin
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, where it is this epoch's turn; the last epoch's are drawn at the end of the run."""
+        """Draw, if it is this epoch's turn; the last epoch's are drawn at the end of the run."""
         epoch = trainer.current_epoch + 1
         if epoch % self.every or epoch == trainer.max_epochs:
             return

@@ -27,5 +27,5 @@ class AtomicIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint onto the processor; raises UserError where it cannot be trusted."""
+        """Read a checkpoint onto the processor; raises UserError if it cannot be trusted."""
         return runs.load_checkpoint(Path(path))

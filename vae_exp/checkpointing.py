@@ -31,7 +31,7 @@ TORN = ".torn"
 
 
 class Checkpoints(Checkpoint):
-    """Saves at the end of each epoch, after ``seconds`` without, and where a signal asks to stop.
+    """Saves at the end of each epoch, after ``seconds`` without, and if a signal asks to stop.
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
     validation bound of the kind that is trained, such as val/iwae_50. Each tells which bound that
@@ -79,7 +79,7 @@ class Checkpoints(Checkpoint):
         self.interrupts.deferred = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Save where it is time to, but not in the last step, which its epoch's end follows."""
+        """Save if it is time to, but not in the last step, which its epoch's end follows."""
         self.starting = False
         if trainer.is_last_batch:
             return
@@ -90,7 +90,7 @@ class Checkpoints(Checkpoint):
             self.interrupts.check()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, also as the best where it is."""
+        """Save, also as the best if it is."""
         assert isinstance(pl_module, VAEModule)
         bound = trainer.callback_metrics[pl_module.judge].item()
         better = bound > self.best
@@ -142,7 +142,7 @@ class Checkpoints(Checkpoint):
 
 
 def refuse_odd_state(optimizer: Optimizer) -> None:
-    """Raise Damaged where an optimiser has loaded what does not fit its parameters.
+    """Raise Damaged if an optimiser has loaded what does not fit its parameters.
 
     A fused step does not look: it would read and write beyond a tensor that is too small.
     """
@@ -219,9 +219,9 @@ def _dotted(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def newest(folder: Path) -> Start | None:
-    """A run's newest whole checkpoint; None where there is none.
+    """A run's newest whole checkpoint; None if there is none.
 
-    A torn one is named on stderr and set aside. Raises UserError where one is not to be trusted, or
+    A torn one is named on stderr and set aside. Raises UserError if one is not to be trusted, or
     of a newer schema.
     """
     for name in (LAST, PREVIOUS, BEST):

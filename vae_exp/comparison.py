@@ -47,7 +47,7 @@ class Contender:
 
 
 class Compare:
-    """Prints the test numbers of several runs in one table, where one table can hold them.
+    """Prints the test numbers of several runs in one table, if one table can hold them.
 
     ``output`` names a JSON file for the same numbers. Called with the whole config.
     """
@@ -59,7 +59,7 @@ class Compare:
         self.output = output
 
     def __call__(self, config: dict[str, Any]) -> None:
-        """Raises UserError where protocols differ, or where a run or its images are not there."""
+        """Raises UserError if protocols differ, or if a run or its images are not there."""
         seed = config["seed"]
         contenders = contend(self.runs, seed, config["data"].get("root"))
         console = Console()
@@ -113,7 +113,7 @@ def recorded_estimate(found: dict[str, Any]) -> Estimate:
 
 
 def tested(folder: Path) -> dict[str, Any]:
-    """A run's metrics.json with its test numbers; raises UserError where it has none."""
+    """A run's metrics.json with its test numbers; raises UserError if it has none."""
     metrics = runs.read_metrics(folder)
     if not metrics.get("test", {}).keys() >= QUANTITIES.keys() or "data" not in metrics:
         raise UserError(f"{folder / folders.METRICS} has no test numbers: train the run to its end")

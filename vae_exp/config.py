@@ -202,7 +202,7 @@ def _refusal(words: list[str]) -> UserError | None:
 def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
     """Each job's overrides in a sweep; a search draws its own, so only what is fixed is known.
 
-    cfg: composed from what is fixed. Raises UserError where the overrides make no job.
+    cfg: composed from what is fixed. Raises UserError if the overrides make no job.
     """
     refuse_shared(cfg)
     sweeper = resolved(cfg, "hydra.sweeper") or {}
@@ -310,7 +310,7 @@ def _check_key(override: Override) -> None:
 
 
 def _check_choice(override: Override, anywhere: bool) -> None:
-    """Refuse a choice that a group has not; anywhere: where choices may lie outside of `conf/`."""
+    """Refuse a choice that a group has not; anywhere: whether it may lie outside of `conf/`."""
     key, value = override.key_or_group, override.value()
     root = re.split(r"[./]", key)[0]
     if root not in all_groups() or override.is_sweep_override():
@@ -333,7 +333,7 @@ def _searches_elsewhere(overrides: Iterable[Override]) -> bool:
 
 
 def resolved(cfg: DictConfig, key: str) -> Any:
-    """What lies at a dotted key, as plain containers; raises UserError where it has no value."""
+    """What lies at a dotted key, as plain containers; raises UserError if it has no value."""
     try:
         value = OmegaConf.select(cfg, key, throw_on_missing=True)
         if not OmegaConf.is_config(value):

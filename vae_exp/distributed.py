@@ -28,7 +28,7 @@ from vae_exp.training import BoundMeter, Hardware, VAEModule
 from vae_exp.watch import Diverged
 
 GRACE = 20.0  # seconds for this process to notice by itself that another has ended
-PATIENCE = 5.0  # seconds for another to end where this one has failed
+PATIENCE = 5.0  # seconds for another to end if this one has failed
 CRASHED = 1  # the exit code of an exception that nobody expected
 
 
@@ -74,7 +74,7 @@ class SharedModule(VAEModule):
         return super().loss(bound, share) * (len(bound) * self.trainer.world_size / share.batch)
 
     def check_finite(self) -> None:
-        """Raise Diverged in every process where one has reason to."""
+        """Raise Diverged in every process if one has reason to."""
         reason = None
         try:
             super().check_finite()
@@ -113,12 +113,12 @@ class Processes(Hardware):
         return DDPStrategy(broadcast_buffers=False)
 
     def check(self, data: DigitsDataModule) -> None:
-        """Raise UserError where a batch cannot be cut for so many processes."""
+        """Raise UserError if a batch cannot be cut for so many processes."""
         EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
 
     @contextlib.contextmanager
     def together(self, folder: Path) -> Iterator[None]:
-        """With the other processes at work; raises Lost where one of them ends too early."""
+        """With the other processes at work; raises Lost if one of them ends too early."""
         with (
             _environment(self.devices),
             _helpers(folder, self.devices) as helpers,
@@ -126,7 +126,7 @@ class Processes(Hardware):
         ):
             try:
                 yield
-            except RuntimeError as error:  # also what a process is told where another has gone
+            except RuntimeError as error:  # also what a process is told if another has gone
                 for helper in helpers:
                     helper.blame(error)
                 raise
@@ -149,7 +149,7 @@ class Helper:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def blame(self, error: BaseException) -> None:
-        """Raise Lost where this process was killed or refused to go on; tell where it crashed."""
+        """Raise Lost if this process was killed or refused to go on; tell where it crashed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(PATIENCE)
             if code == CRASHED:
@@ -170,7 +170,7 @@ class Helper:
         return self.errors.read().decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Wait for it where it has come to its end, else kill it."""
+        """Wait for it if it has come to its end, else kill it."""
         self._over.set()
         if self.process.stdin:
             self.process.stdin.close()
@@ -179,7 +179,7 @@ class Helper:
         self.errors.close()
 
     def _watch(self) -> None:
-        """End this process where another has failed and this one waits for it for ever."""
+        """End this process if another has failed and this one waits for it for ever."""
         if self.process.wait() and not self._over.wait(GRACE):
             os.write(2, f"error: {self.failure()}\n".encode())
             os._exit(1)
@@ -187,7 +187,7 @@ class Helper:
 
 @contextlib.contextmanager
 def left_at_the_end() -> Iterator[None]:
-    """Leave the group of processes, which also tells the others where this one has failed."""
+    """Leave the group of processes, which also tells the others if this one has failed."""
     try:
         yield
     finally:

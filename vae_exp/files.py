@@ -25,7 +25,7 @@ KINDS = {
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file to read; raises Damaged where it cannot be read or is anything but a file."""
+    """A file to read; raises Damaged if it cannot be read or is anything but a file."""
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
         if kind != stat.S_IFREG:  # to open a pipe would wait for a writer
@@ -48,7 +48,7 @@ def read(path: Path, limit: int = 64 * MIB) -> bytes:
 
 
 def parsed(contents: bytes | str, kind: TypeAdapter[T], what: str | Path) -> T:
-    """JSON that has the shape ``kind``; raises Damaged, with ``what`` it is, where it has not."""
+    """JSON that has the shape ``kind``; raises Damaged, with ``what`` it is, if it has not."""
     try:
         return kind.validate_json(contents, strict=True)
     except ValidationError as error:

@@ -131,7 +131,7 @@ def refuse_if_not_empty(key: str, folder: Path) -> None:
 def claim(folder: Path) -> Path:
     """Create and return `folder`, or the first of `folder-1`, `folder-2`, ... that is free.
 
-    No two processes are given the same one. Raises UserError where it cannot be created.
+    No two processes are given the same one. Raises UserError if it cannot be created.
     """
     for number in itertools.count():
         mine = folder.with_name(f"{folder.name}-{number}") if number else folder
@@ -144,7 +144,7 @@ def claim(folder: Path) -> Path:
 
 
 def make(folder: Path, exist_ok: bool = False) -> None:
-    """Create a folder and its parents; raises UserError naming it where that cannot be done."""
+    """Create a folder and its parents; raises UserError naming it if that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:

@@ -70,7 +70,7 @@ class Interrupts:
             signal.signal(signum, self._receive)
 
     def check(self) -> None:
-        """Raise Interrupted where a signal has come in the meantime."""
+        """Raise Interrupted if a signal has come in the meantime."""
         if self.pending is not None:
             raise Interrupted(self.pending)
 

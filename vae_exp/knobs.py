@@ -92,7 +92,7 @@ def all_groups() -> list[str]:
 
 
 def limits(name: str) -> str:
-    """A knob's range, such as `>= 1` or `from 0 to 9`; empty where every value is allowed."""
+    """A knob's range, such as `>= 1` or `from 0 to 9`; empty if every value is allowed."""
     meta = KNOBS[name].metadata
     return "one of " + ", ".join(meta["choices"]) if meta["choices"] else str(meta["range"])
 

@@ -28,7 +28,7 @@ def origin_of(metrics: Mapping[str, Any], path: Path) -> Origin:
 
 
 def about(metrics: Mapping[str, Any]) -> About | None:
-    """What metrics.json says of a run's images; None where it does not say."""
+    """What metrics.json says of a run's images; None if it does not say."""
     data = metrics.get("data", {})
     if data.get("name") not in SOURCES:
         return None

@@ -51,7 +51,7 @@ def available(device: torch.device = CPU) -> float:
 
 
 def _free(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """What the machine could hand out without swapping; all that it has where it tells no more."""
+    """What the machine could hand out without swapping; all that it has if it tells no more."""
     try:
         [line] = [
             line

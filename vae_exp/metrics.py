@@ -82,9 +82,9 @@ _METRICS: TypeAdapter[dict[str, Any]] = TypeAdapter(_Metrics)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What a run's metrics.json holds, empty where there is none; numbers that are null are nan.
+    """What a run's metrics.json holds, empty if there is none; numbers that are null are nan.
 
-    Raises Damaged where it is no such file, and UserError where it is of a newer schema.
+    Raises Damaged if it is no such file, and UserError if it is of a newer schema.
     """
     path = folder / METRICS
     if not os.path.lexists(path):

@@ -24,7 +24,7 @@ class Range:
         )
 
     def __str__(self) -> str:
-        """In words, such as `>= 1` or `from 0 to 9`; empty where there is no limit."""
+        """In words, such as `>= 1` or `from 0 to 9`; empty if there is no limit."""
         if self.minimum is not None and self.maximum is not None:
             return f"from {self.minimum} to {self.maximum}"
         limits = ((">=", self.minimum), (">", self.above), ("<=", self.maximum), ("<", self.below))

@@ -49,7 +49,7 @@ def load(spec: str) -> Run:
     """The run that ``spec`` names, with the weights of its end or of the checkpoint named.
 
     Nothing in the folder is executed: weights are read by safetensors or ``weights_only``, the
-    config is plain YAML, and it builds only parts. Raises UserError where it does not fit.
+    config is plain YAML, and it builds only parts. Raises UserError if it does not fit.
     """
     path = find(spec)
     folder = path if path.is_dir() else path.parent
@@ -69,7 +69,7 @@ def load(spec: str) -> Run:
 def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
     """The config that a run was made with: plain containers in which nothing is left to resolve.
 
-    Raises UserError where it is no config, of a newer schema, or where a knob, or what is
+    Raises UserError if it is no config, of a newer schema, or if a knob, or what is
     ``needed`` of the groups, does not fit this version.
     """
     path = folder / CONFIG

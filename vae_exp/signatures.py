@@ -37,7 +37,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A constructor's keywords; `open` where it takes `**kwargs`."""
+    """A constructor's keywords; `open` if it takes `**kwargs`."""
 
     parameters: dict[str, Parameter]
     open: bool = False
@@ -167,7 +167,7 @@ def _accepts_name(name: str, value: Any, module: str) -> bool:
 
 
 def _alias(module: str, name: str) -> tuple[str, ast.expr] | None:
-    """What a name stands for where it is `NAME = annotation`, and the module that says so."""
+    """What a name stands for if it is `NAME = annotation`, and the module that says so."""
     where, node = find(module, name) or (module, None)
     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         return where, node.value
@@ -210,7 +210,7 @@ def _is_ellipsis(node: ast.expr) -> bool:
 
 
 def read(target: str) -> Signature | None:
-    """The signature of a class or function by its dotted name; None where source does not tell."""
+    """The signature of a class or function by its dotted name; None if source does not tell."""
     module, _, name = target.rpartition(".")
     found = find(module, name)
     if found is None:

@@ -36,7 +36,7 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
 
 @cache
 def parse(module: str) -> ast.Module | None:
-    """A module's syntax tree; None where it has no Python source."""
+    """A module's syntax tree; None if it has no Python source."""
     path = locate(module)
     return None if path is None else ast.parse(path.read_text(encoding="utf-8"))
 

@@ -166,7 +166,7 @@ class Train:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
-        where a signal stopped it, and UserError where the disk or the numbers did. The caller holds
+        if a signal stopped it, and UserError if the disk or the numbers did. The caller holds
         the folder.
         """
         with Interrupts() as interrupts:

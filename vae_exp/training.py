@@ -78,7 +78,7 @@ class VAEModule(pl.LightningModule):
         self.watch.close()
 
     def require_memory(self, data: DigitsDataModule, device: torch.device, processes: int) -> None:
-        """Raise UserError where a step, with its gradients and Adam's moments, takes too much."""
+        """Raise UserError if a step, with its gradients and Adam's moments, takes too much."""
         images = max(len(data.splits.train), len(data.splits.validation))
         samples, latent_dim = self.objective.samples, self.model.latent_dim
         batch = min(data.batch_size, images)
@@ -166,7 +166,7 @@ class VAEModule(pl.LightningModule):
         self.check_finite()
 
     def check_finite(self) -> None:
-        """Raise Diverged where a loss since the start, or a weight, is not finite."""
+        """Raise Diverged if a loss since the start, or a weight, is not finite."""
         [optimizer] = self.trainer.optimizers
         self.watch.check(optimizer.param_groups[0]["lr"])
 
@@ -220,7 +220,7 @@ class Hardware:
         return "auto"
 
     def check(self, data: DigitsDataModule) -> None:
-        """Raise UserError where the devices cannot share the batches."""
+        """Raise UserError if the devices cannot share the batches."""
 
     def together(self, folder: Path) -> AbstractContextManager[None]:
         """While entered, all processes of a run are at work."""

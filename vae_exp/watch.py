@@ -56,7 +56,7 @@ class Watch:
         self._seen.append((bound.detach(), self._of_q, self._of_x))
 
     def check(self, lr: float) -> None:
-        """Raise Diverged where a loss or a weight is not finite; waits for the device."""
+        """Raise Diverged if a loss or a weight is not finite; waits for the device."""
         if not self._seen:
             return
         finite = torch.stack([bound.sum() for bound, *_ in self._seen]).isfinite().tolist()

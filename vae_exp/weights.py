@@ -89,7 +89,7 @@ def save_weights(model: VAE, path: Path) -> None:
 def load_weights(model: VAE, path: Path) -> None:
     """Put the weights of a .safetensors file or a checkpoint into a model.
 
-    Raises UserError where the file is damaged or made for another architecture.
+    Raises UserError if the file is damaged or made for another architecture.
     """
     if path.suffix == ".safetensors":
         weights = _read_safetensors(path, model)
@@ -154,7 +154,7 @@ def _read_safetensors(path: Path, model: VAE) -> dict[str, Tensor]:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's contents, read without running any code in it.
 
-    Raises Torn where a part is missing, and UserError where it holds code, is of a newer schema or
+    Raises Torn if a part is missing, and UserError if it holds code, is of a newer schema or
     has another shape.
     """
     with files.opened(path) as file:
@@ -184,7 +184,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_place(path: Path) -> dict[str, Any]:
-    """A checkpoint from which training can go on; raises UserError where it is not one."""
+    """A checkpoint from which training can go on; raises UserError if it is not one."""
     contents = load_checkpoint(path)
     if KEY not in contents:
         raise UserError(f"{path} was not made by this package: nothing tells how to go on")

@@ -39,7 +39,7 @@ class Analysis(Protocol):
     """A question put to a trained model; the same object serves the command line and training.
 
     Its constructor's keywords are its attributes too: those that differ from their defaults name
-    what it finds. With ``needs_images = False`` it is given About where no images are at hand.
+    what it finds. With ``needs_images = False`` it is given About if no images are at hand.
     """
 
     name: str

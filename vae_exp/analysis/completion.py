@@ -244,7 +244,7 @@ def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
     table.caption = (
         f"± {'standard error over images' if many else 'Monte Carlo standard error'}. KL is from "
         f"q to p(z | visible). A q's value is log of the mean of p(hidden | z) over {samples:,} "
-        "z ~ q; importance weighs each by p(z, visible) / q(z). Where k̂ > 0.7 a few z carry the "
+        "z ~ q; importance weighs each by p(z, visible) / q(z). If k̂ > 0.7 a few z carry the "
         "mean: do not trust it. A mode that no z fell into shows in no k̂."
     )
     if reference == TWO_PROPOSALS:

@@ -30,7 +30,7 @@ class Interpolation:
     z runs from the encoder's mean of the one to that of the other in `points` equal steps, both
     ends included. The images are typical ones of two classes, which their decoded means can be
     taken for; `digits` names these classes, two a row and over again; `indices` the images, two a
-    row. They are of `split`, test images where none is given. Raises UserError where `pairs` is
+    row. They are of `split`, test images if none is given. Raises UserError if `pairs` is
     not positive, `points` is below 2, or `digits` or `indices` do not come in twos.
     """
 

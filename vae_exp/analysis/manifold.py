@@ -22,7 +22,7 @@ def prior_quantiles(size: int) -> Tensor:
 class Manifold:
     """The Bernoulli means of the decoder over `size` × `size` quantiles of the prior.
 
-    Raises UserError where `size` is not a positive integer.
+    Raises UserError if `size` is not a positive integer.
     """
 
     name = "manifold"

@@ -29,7 +29,7 @@ class Plane:
 
 
 def widest_plane(q: Posterior) -> Plane:
-    """The plane itself where Z = 2; else the one through q's mean along its two widest axes.
+    """The plane itself if Z = 2; else the one through q's mean along its two widest axes.
 
     q holds one density: mean [1, Z].
     """

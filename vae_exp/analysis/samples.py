@@ -14,7 +14,7 @@ from vae_exp.probability.streams import generator
 class Samples:
     """Columns z ~ N(0, I): the Bernoulli means above, x ~ p(x | z) below.
 
-    Raises UserError where `columns` is not a positive integer.
+    Raises UserError if `columns` is not a positive integer.
     """
 
     name = "samples"

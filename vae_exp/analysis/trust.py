@@ -191,7 +191,7 @@ def unreliable(weights: Importance) -> Estimate:
 
 
 def quantiles(values: Tensor) -> dict[str, float | None]:
-    """Median and the 5 and 95 % quantiles; None where one is infinite, as JSON has no such number.
+    """Median and the 5 and 95 % quantiles; None if one is infinite, as JSON has no such number.
 
     The nearest values are taken, so that an infinite one next to a finite one does no harm.
     """
@@ -263,7 +263,7 @@ def nats(number: Estimate) -> str:
 
 
 def listed(values: list[str]) -> str:
-    """A number a dimension, where they are few; else the range."""
+    """A number a dimension, if they are few; else the range."""
     if len(values) <= LISTED:
         return ", ".join(values)
     ordered = sorted(values, key=lambda text: float(text.split()[0]))

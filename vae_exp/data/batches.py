@@ -21,7 +21,7 @@ def batch_x(x: Tensor, batch_size: int = 100) -> list[Tensor]:
 def batch_data(x: Tensor, y: Tensor, batch_size: int = 100) -> list[tuple[Tensor, Tensor]]:
     """Pairs of views of `x` [N, ...] and its labels `y` [N], in order; the last may be smaller.
 
-    Raises UserError where `x` and `y` differ in number.
+    Raises UserError if `x` and `y` differ in number.
     """
     if len(x) != len(y):
         raise UserError(f"as many labels as images are expected, got {len(y)} for {len(x)} images")
@@ -52,18 +52,18 @@ class EpochBatches:
 
     A block has as many whole batches as fit in ``block_images`` images, or one: Lightning's work
     around a step is then done once a block. In training (`shuffle`) the order is a function of
-    (seed, epoch) alone, and so are the images where `redraw` asks for them to be drawn again from
+    (seed, epoch) alone, and so are the images if `redraw` asks for them to be drawn again from
     grey ones each epoch. `set_epoch` chooses the epoch; `state_dict` is the
     place within it, so that a loader which has loaded it goes on with the next block. Across
     `world_size` processes each batch is cut in parts, and each image is seen by one of them.
 
-    All of it happens where ``images`` are. Raises UserError where a process would be left without
+    All of it happens where ``images`` are. Raises UserError if a process would be left without
     images.
     """
 
     def __init__(
         self,
-        images: Tensor,  # [N, D] uint8: 0 or 1, or 0..255 where they are drawn again
+        images: Tensor,  # [N, D] uint8: 0 or 1, or 0..255 if they are drawn again
         *,
         batch_size: int,
         block_images: int = 1,
@@ -114,11 +114,11 @@ class EpochBatches:
             self._epoch, self._position, self._resume_at = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch under way and how many of its blocks were taken, 0 where all were."""
+        """The epoch under way and how many of its blocks were taken, 0 if all were."""
         return {"epoch": self._epoch, "position": self._position, "blocks": len(self)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken; raises UserError where blocks differ in number."""
+        """Go on where `state_dict` was taken; raises UserError if blocks differ in number."""
         if state_dict["blocks"] != len(self):
             raise UserError(
                 f"the run was saved with {state_dict['blocks']} blocks of batches an epoch and "

@@ -12,7 +12,7 @@ _CHUNK = 4096
 
 
 class DownloadError(Exception):
-    """Why a URL gave nothing, in a few words; `transient` where a second try may help."""
+    """Why a URL gave nothing, in a few words; `transient` if a second try may help."""
 
     def __init__(self, reason: str, *, transient: bool) -> None:
         super().__init__(reason)
@@ -22,7 +22,7 @@ class DownloadError(Exception):
 def probe(url: str, *, timeout: float) -> None:
     """Ask for the head of `url`; any HTTP answer will do.
 
-    Raises DownloadError where none comes for `timeout` seconds.
+    Raises DownloadError if none comes for `timeout` seconds.
     """
 
     def head(abandoned: threading.Event, deliver: Callable[[bytes], None]) -> None:
@@ -34,10 +34,10 @@ def probe(url: str, *, timeout: float) -> None:
 
 
 def download(url: str, *, limit: int, timeout: float, deadline: float) -> bytes:
-    """The body of `url`, at most `limit` bytes; a progress bar where stderr is a terminal.
+    """The body of `url`, at most `limit` bytes; a progress bar if stderr is a terminal.
 
-    Raises DownloadError where nothing comes for `timeout` seconds (to connect, to answer, for the
-    next 4 kB), where the whole takes longer than `deadline` seconds, and where the server refuses,
+    Raises DownloadError if nothing comes for `timeout` seconds (to connect, to answer, for the
+    next 4 kB), if the whole takes longer than `deadline` seconds, and if the server refuses,
     drops the connection or sends more than `limit` bytes.
     """
     bar = _progress_bar(url.rpartition("/")[2])
@@ -104,7 +104,7 @@ def _collect(
         while True:
             left = ends - time.monotonic()
             try:
-                # The socket's own timeout comes first where both would do: its reason is better.
+                # The socket's own timeout comes first if both would do: its reason is better.
                 event = events.get(timeout=max(0.0, min(timeout + 0.5, left)))
             except queue.Empty:
                 if left <= timeout:

@@ -41,9 +41,9 @@ def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
 
 
 def inflate(stored: bytes, name: str, *, limit: int) -> bytes:
-    """`stored` gunzipped where it is gzip, else as it is; never more than `limit` + 1 bytes.
+    """`stored` gunzipped if it is gzip, else as it is; never more than `limit` + 1 bytes.
 
-    Raises UserError where there is nothing, a web page, a broken gzip stream or too much.
+    Raises UserError if there is nothing, a web page, a broken gzip stream or too much.
     """
     if not stored:
         raise UserError(f"{name} is empty, expected {limit:,} bytes of idx data")
@@ -66,7 +66,7 @@ def inflate(stored: bytes, name: str, *, limit: int) -> bytes:
 def parse_idx(raw: bytes, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """The array [*shape] in the uncompressed idx bytes `raw`.
 
-    Raises UserError where magic, number of dimensions, sizes or length are not those of [*shape].
+    Raises UserError if magic, number of dimensions, sizes or length are not those of [*shape].
     """
     header = 4 + 4 * len(shape)
     magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))

@@ -107,8 +107,8 @@ def obtain(
     """The uncompressed bytes of `file`, verified, from `root` or else from a mirror.
 
     A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
-    seconds and delivers within `deadline`, and is kept in `root`. Raises MnistUnavailable where it
-    cannot be had, and UserError where a file of that name is not MNIST's, which is left alone.
+    seconds and delivers within `deadline`, and is kept in `root`. Raises MnistUnavailable if it
+    cannot be had, and UserError if a file of that name is not MNIST's, which is left alone.
     """
     raw = _on_disk(root, file)
     if raw is not None:
@@ -124,7 +124,7 @@ def obtain(
 
 
 def _on_disk(root: Path, file: MnistFile) -> bytes | None:
-    """The uncompressed bytes in the first good file; None where there is none."""
+    """The uncompressed bytes in the first good file; None if there is none."""
     for path in _present(root, file):
         with contextlib.suppress(UserError):
             return _read(path, file)

@@ -16,7 +16,7 @@ class DigitsDataModule(pl.LightningDataModule):
     The settings are those of `load_splits`. Training is cut among the processes of a distributed
     run; validation and test are whole in each, so that their means need no weighting.
     Batches come in blocks of about `block_images`, which is how often a signal is heard, the bar
-    moves and a checkpoint may be written. Raises UserError where a setting is out of range, before
+    moves and a checkpoint may be written. Raises UserError if a setting is out of range, before
     any file is touched.
     """
 
@@ -80,7 +80,7 @@ class DigitsDataModule(pl.LightningDataModule):
         return self._splits
 
     def train_dataloader(self) -> EpochBatches:
-        """Shuffled anew each epoch; drawn anew too where the binarisation is dynamic."""
+        """Shuffled anew each epoch; drawn anew too if the binarisation is dynamic."""
         train, redraw = self.splits.train, self.binarization == "dynamic"
         return EpochBatches(
             self._where_training_is(train.pixels if redraw else train.binary),

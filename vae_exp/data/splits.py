@@ -52,7 +52,7 @@ class Split:
     """Images of one split, grey and binarised, with their labels.
 
     `pixels` [N, 784] uint8 in 0..255; `binary` [N, 784] uint8 in {0, 1}; `labels` [N] int64 in
-    0..9; `origin` says which images of which file they are. Raises UserError where these disagree.
+    0..9; `origin` says which images of which file they are. Raises UserError if these disagree.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Split:
 class Splits:
     """Three disjoint splits of one source ("mnist" or "digits"), binarised in one way.
 
-    `notice` is what a reader of any number or figure must know: None where all is as asked. `run`
+    `notice` is what a reader of any number or figure must know: None if all is as asked. `run`
     is the name that a run was given.
     """
 
@@ -157,9 +157,9 @@ def load_splits(
 
     "assignment": of MNIST's training file the first `train_size` train, the next `test_size` test,
     the next `validation_size` validate. "standard": the first `train_size` train, the last
-    `validation_size` validate, and the test file tests. `source` "auto" is MNIST where it is in
+    `validation_size` validate, and the test file tests. `source` "auto" is MNIST if it is in
     `root` or comes from a mirror, else the bundled digits with a warning and a `notice`.
-    Raises UserError where a setting is out of range, a file is bad, or "mnist" cannot be had.
+    Raises UserError if a setting is out of range, a file is bad, or "mnist" cannot be had.
     """
     check_data_settings(
         source=source,
@@ -217,7 +217,7 @@ def load_binarized_mnist(
     """(x_train, y_train), (x_test, y_test) as in the assignment: the first and second images.
 
     Images [N, 784] are float32 0 or 1, labels [N] int64. `root` is $VAE_EXP_DATA, else `data`,
-    where not given. Raises UserError where MNIST cannot be had.
+    if not given. Raises UserError if MNIST cannot be had.
     """
     check_data_settings(
         train_size=train_size, test_size=test_size, binarization=binarization, seed=seed
@@ -278,7 +278,7 @@ def _cut_mnist(
 
 
 def _cut_digits(sizes: dict[str, int]) -> tuple[dict[str, _Images], str | None]:
-    """The bundled digits in the assignment's order, and a notice where there are too few."""
+    """The bundled digits in the assignment's order, and a notice if there are too few."""
     fitted, notice = fit_sizes(sizes, digits.COUNT), None
     if fitted != sizes:
         notice = (
@@ -289,7 +289,7 @@ def _cut_digits(sizes: dict[str, int]) -> tuple[dict[str, _Images], str | None]:
 
 
 def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
-    """`sizes` where they fit into `available`, else cut in proportion, each at least 1."""
+    """`sizes` if they fit into `available`, else cut in proportion, each at least 1."""
     wanted, left, fitted = sum(sizes.values()), available, dict(sizes)
     if wanted <= available:
         return fitted

@@ -62,7 +62,7 @@ def evidence(
 ) -> Annealed:
     """A stochastic lower bound on log p(x) of images x [B, D], for any latent_dim.
 
-    ``progress`` is told the fraction that is done. Raises UserError where a number is too small.
+    ``progress`` is told the fraction that is done. Raises UserError if a number is too small.
     """
     check_positive("chains", chains)
     tuning, walking = shares(progress or silent, TUNING_CHAINS, chains)

@@ -21,7 +21,7 @@ from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 from vae_exp.probability.streams import generator, stream_seed
 
 EXACT = "exact"
-TWO_PROPOSALS = "importance, two q"  # stands in for EXACT where latent_dim > 2
+TWO_PROPOSALS = "importance, two q"  # stands in for EXACT if latent_dim > 2
 IMPORTANCE = "importance, one q"
 FULL, DIAGONAL, ENCODER = "full q", "diagonal q", "encoder"
 AGREE = 0.1  # nats
@@ -62,7 +62,7 @@ class Masked:
 class Inference:
     """Gaussian q(z) of B images from their visible pixels.
 
-    ``full`` and ``diagonal`` are fitted by SVI. ``encoder`` is the encoder's q where hidden pixels
+    ``full`` and ``diagonal`` are fitted by SVI. ``encoder`` is the encoder's q if hidden pixels
     are fed as zeros: a mistake, as it then takes the hidden part for seen and empty.
     """
 
@@ -79,7 +79,7 @@ class Inference:
         return int((reached > reached.max() - AGREE).sum())
 
     def by_name(self) -> dict[str, Posterior]:
-        """Every q; a full one is no other than the diagonal one where there is one dimension."""
+        """Every q; a full one is no other than the diagonal one if there is one dimension."""
         full = {FULL: self.full} if self.full.mean.shape[-1] > 1 else {}
         return {**full, DIAGONAL: self.diagonal, ENCODER: self.encoder}
 
@@ -87,9 +87,9 @@ class Inference:
 class Score(NamedTuple):
     """log p(hidden | visible) of every image by one method, and more: [B] each, float64.
 
-    ``error`` is one Monte Carlo standard error, or for the exact value a bound. Where ``pareto_k``
-    is above 0.7 a few z carry the mean, so that neither can be trusted; it is −∞ where nothing is
-    sampled. ``kl`` is KL(q ‖ p(z | visible)), nan where there is no q.
+    ``error`` is one Monte Carlo standard error, or for the exact value a bound. If ``pareto_k``
+    is above 0.7 a few z carry the mean, so that neither can be trusted; it is −∞ if nothing is
+    sampled. ``kl`` is KL(q ‖ p(z | visible)), nan if there is no q.
     """
 
     log_p_hidden: Tensor
@@ -140,7 +140,7 @@ def fit_full(
     samples: int,
     generator: torch.Generator | None,
 ) -> FullGaussian:
-    """The full-covariance q that SVI makes of a diagonal one, or that one where it is better."""
+    """The full-covariance q that SVI makes of a diagonal one, or that one if it is better."""
     tilted = FullGaussian.from_diagonal(start)
     fit = svi.fit(log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=generator)
     both = combined(torch.stack, [tilted, fit.q])
@@ -152,7 +152,7 @@ def scores(
 ) -> dict[str, Score]:
     """log p(hidden | visible) of every image by every method, the most reliable first.
 
-    exact: log p(x) − log p(visible), two integrals. Where latent_dim > 2, importance with two q:
+    exact: log p(x) − log p(visible), two integrals. If latent_dim > 2, importance with two q:
     the same difference, each sampled from a q that was fitted to it. Importance with one q:
     log Σ_s w_s p(hidden | z_s) / Σ_s w_s with w = p(z, visible) / q(z). Of a q itself: log of the
     mean of p(hidden | z) over z ~ q, which is no bound: it may exceed the exact value.
@@ -229,7 +229,7 @@ def posterior_points(
 ) -> tuple[Tensor, Tensor]:
     """z [G, Z] and weights [G], summing to one, that stand for p(z | visible) of a single image.
 
-    A grid over all its mass where latent_dim <= 2, else importance sampling from q.
+    A grid over all its mass if latent_dim <= 2, else importance sampling from q.
     """
     if is_exact(masked.model):
         table = vae_table(masked.model, masked.visible, masked.pixels)

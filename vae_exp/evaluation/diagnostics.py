@@ -69,7 +69,7 @@ class Calibration:
 
     ``mass`` is the probability under q of the ellipsoid that has the true z on its border, and
     ``ranks`` are q's distribution functions at its coordinates, to which the rank among L draws
-    from q, over L, converges. Where every q is the posterior, all are uniform on [0, 1].
+    from q, over L, converges. If every q is the posterior, all are uniform on [0, 1].
     Talts et al. 2018, arXiv:1804.06788.
     """
 
@@ -88,7 +88,7 @@ class Calibration:
         return counts
 
     def departure(self) -> Tensor:
-        """Pearson's χ² of the histograms from uniform ones: [Z], near BINS − 1 where calibrated."""
+        """Pearson's χ² of the histograms from uniform ones: [Z], near BINS − 1 if calibrated."""
         expected = len(self.ranks) / BINS
         excess = self.histogram().double() - expected
         return excess.square().sum(1) / expected
@@ -197,7 +197,7 @@ def _table(q: Posterior) -> Callable[[Tensor], Tensor]:
 
 
 def miscalibration(calibrated: Calibration) -> str | None:
-    """Overconfident, underconfident, or misshapen where levels disagree; None where none misses.
+    """Overconfident, underconfident, or misshapen where levels disagree; None if none misses.
 
     A coverage misses its level by more than TOLERANCE and ERRORS binomial standard errors.
     """

@@ -48,7 +48,7 @@ def estimate(
 
 
 def require_memory(model: VAE, images: int, samples: int, key: str = "samples") -> None:
-    """Raise UserError where ``elbo_terms`` of so many images and samples takes too much."""
+    """Raise UserError if ``elbo_terms`` of so many images and samples takes too much."""
     noise = images * model.latent_dim * torch.get_default_dtype().itemsize
     sizes = {key: samples, "images": images, "latent_dim": model.latent_dim}
     memory.require(samples * (noise + memory.of_a_row(model.decoder)), sizes)

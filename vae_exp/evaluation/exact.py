@@ -17,7 +17,7 @@ def is_exact(model: VAE) -> bool:
 def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
     """log p(x, z) of images x [B, D], or of the ``pixels`` [d] that x [B, d] shows."""
     return Table(
-        # Distinct rows in order are all rows where there are as many: no copy of the data then.
+        # Distinct rows in order are all rows if there are as many: no copy of the data then.
         lambda rows, z: model.joint_log_density_table(
             x if len(rows) == len(x) else x[rows], z, pixels
         ),
@@ -42,7 +42,7 @@ def evidence(
 
     With ``pixels`` [d] and x [B, d] it is the evidence of a part of each image, so that the log
     probability of the rest given this part is a difference of two. ``progress`` is told the
-    fraction that is done. Raises UserError where latent_dim > 2.
+    fraction that is done. Raises UserError if latent_dim > 2.
     """
     return integrate(
         vae_table(model, x, pixels), tolerance=tolerance, entries=entries, progress=progress

@@ -25,7 +25,7 @@ BLOCK = 100  # images fitted at a time
 NODES = 16  # of a Gauss-Hermite rule an axis; 8 tell which of several starts is best
 SCREENING_NODES = 8
 CANDIDATES = 512  # draws from the prior, of which the most likely are starts
-MONTE_CARLO = 4096  # samples for an ELBO where no Gauss-Hermite rule applies
+MONTE_CARLO = 4096  # samples for an ELBO if no Gauss-Hermite rule applies
 
 
 @dataclass(frozen=True)

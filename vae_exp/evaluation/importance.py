@@ -58,7 +58,7 @@ def importance(
 
     images [N, D] -> bounds, effective samples and k̂, [N] each. The noise of an image depends on
     its place and on ``seed`` alone. ``progress`` is told the fraction that is done. Raises
-    UserError where a number of samples is not a positive integer.
+    UserError if a number of samples is not a positive integer.
     """
     for k in samples:
         check_positive("samples", k)

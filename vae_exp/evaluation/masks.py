@@ -24,7 +24,7 @@ def visible_pixels(mask: str, seed: int = 0) -> Tensor:
 
     top, bottom, left, right: that half; centre: the inner 14 x 14; random:SHARE: that share of
     all pixels, drawn from (``seed``, "mask"); else the white of a 28 x 28 PNG.
-    Raises UserError where it is none of these, or shows all or nothing.
+    Raises UserError if it is none of these, or shows all or nothing.
     """
     seen = _seen(mask, seed).flatten()
     if seen.all() or not seen.any():

@@ -14,7 +14,7 @@ BAND: dict[str, Any] = {"color": "0.2", "alpha": 0.3, "lw": 0}
 
 
 def rank_histogram(ax: Axes, counts: Array, band: tuple[float, float], *, label: str) -> None:
-    """Counts [bins] of ranks on [0, 1], and between which counts they lie where uniform."""
+    """Counts [bins] of ranks on [0, 1], and between which counts they lie if uniform."""
     heights = floats(counts)
     edges = np.arange(len(heights)) / len(heights)
     ax.bar(edges, heights, width=1 / len(heights), align="edge", color=COLOR, ec="white", lw=0.5)
@@ -27,7 +27,7 @@ def rank_histogram(ax: Axes, counts: Array, band: tuple[float, float], *, label:
 def coverage_curve(
     ax: Axes, mass: Array, band: tuple[Array, Array, Array], marks: Sequence[tuple[float, float]]
 ) -> None:
-    """The share of `mass` [N] below every level: on the diagonal where q is calibrated.
+    """The share of `mass` [N] below every level: on the diagonal if q is calibrated.
 
     `band` holds levels and the shares [L] between which a calibrated one lies; `marks` are levels
     to point out, with the standard error of their share.
@@ -60,7 +60,7 @@ def coverage_curve(
 
 
 def kl_bars(ax: Axes, means: Array, errors: Array, active: Array) -> None:
-    """A bar a dimension [Z] with its standard error, muted where the unit is not active."""
+    """A bar a dimension [Z] with its standard error, muted if the unit is not active."""
     heights, live = floats(means), np.asarray(active, dtype=bool)
     places = np.arange(len(heights)) + 1
     colors = np.where(live, COLOR, MUTED).tolist()

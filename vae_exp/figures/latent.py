@@ -35,7 +35,7 @@ CLASS_COLORS = (
 def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
     """Equal axes of z_1 and z_2 with circles at 1, 2 and 3 σ of the standard Gaussian.
 
-    They hold the circles and, where given, the points `cover` [N, 2].
+    They hold the circles and, if given, the points `cover` [N, 2].
     """
     for radius in RADII:
         ax.add_patch(Circle((0, 0), radius, fill=False, ec="0.25", lw=0.8, ls="--"))

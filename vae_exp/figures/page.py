@@ -30,7 +30,7 @@ LARGEST = 2**16 - 1_000  # dots along a side: what Agg can draw, but for margins
 
 
 def check_fits(key: str, count: int, dots: float) -> None:
-    """Raise UserError where ``count`` parts of so many dots do not fit into a figure in a row."""
+    """Raise UserError if ``count`` parts of so many dots do not fit into a figure in a row."""
     most = int(LARGEST / dots)
     if count > most:
         raise UserError(
@@ -49,7 +49,7 @@ def figure(width: float, height: float) -> Figure:
 class Style:
     """How figures are saved; `cmap` colours images, from no ink to ink.
 
-    Raises UserError where matplotlib has no such colour map.
+    Raises UserError if matplotlib has no such colour map.
     """
 
     format: Literal["png", "pdf", "svg"] = "png"

@@ -1,4 +1,4 @@
-"""A number against each knob of a sweep: points with intervals, joined where a knob is a number."""
+"""A number against each knob of a sweep: points with intervals, joined if a knob is a number."""
 
 import math
 from collections.abc import Sequence

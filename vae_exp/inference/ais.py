@@ -123,7 +123,7 @@ def tune(
     these chains would be biased, since ε depends on where they went; they are not used. (Wu et
     al. 2017 adapt ε in the chains that count.)
 
-    betas [T + 1] from 0 to 1, three at least. Raises UserError where they are not.
+    betas [T + 1] from 0 to 1, three at least. Raises UserError if they are not.
     """
     if len(betas) < 3 or betas[0] != 0 or betas[-1] != 1 or not (betas.diff() > 0).all():
         raise UserError(
@@ -149,7 +149,7 @@ def tune(
 def power_schedule(temperatures: int, exponent: float = 2.0) -> Tensor:
     """β_t = (t / T)^exponent: [T + 1]; linear at 1, and more of them near the start beyond.
 
-    Raises UserError where T < 2: there would be no transition.
+    Raises UserError if T < 2: there would be no transition.
     """
     if temperatures < 2:
         raise UserError(f"temperatures must be 2 or more, got {temperatures!r}")

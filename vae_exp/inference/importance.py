@@ -110,8 +110,8 @@ def pareto_k(largest: Tensor) -> Tensor:
 
     ``largest`` [M + 1, B] holds their logs in descending order, the last of which is where the
     tail starts. Weights have finite moments below order 1/k: beyond k̂ = 0.7 a bound is not to be
-    trusted as an estimate of log p(x). Returns [B]: nan where the tail has fewer than five weights,
-    −∞ where they are all equal, +∞ where most are nothing beside the largest.
+    trusted as an estimate of log p(x). Returns [B]: nan if the tail has fewer than five weights,
+    −∞ if they are all equal, +∞ if most are nothing beside the largest.
     """
     if len(largest) < 6:
         return torch.full_like(largest[0], math.nan)

@@ -50,7 +50,7 @@ class Integral:
 
     ``error`` is the larger of what the last halving of the step changed and what the halving
     before it foretells, plus a bound on the mass in the tiles that were left out and the rounding
-    of the table. It is infinite where mass reaches the border of the largest square.
+    of the table. It is infinite if mass reaches the border of the largest square.
     """
 
     log_p_x: Tensor  # [B] nats
@@ -77,7 +77,7 @@ def integrate(
     """log ∫ exp(log_joint) dz of every image of a table, to ``tolerance`` nats if possible.
 
     No more than ``entries`` of the table are in memory at a time, 256 at least.
-    ``progress`` is told the fraction that is done. Raises UserError where latent_dim > 2.
+    ``progress`` is told the fraction that is done. Raises UserError if latent_dim > 2.
     """
     if table.latent_dim not in SCAN:
         raise UserError(
@@ -314,7 +314,7 @@ class _Sums:
         """log ∫ exp f with the error of its step, and the moments of the normalised density.
 
         The points of step h are 2^Z shifted lattices of step 2h and 4^Z of step 4h. How far those
-        of step 2h are from the whole is the error, and so is, by the law above, a⁴ / 8 where those
+        of step 2h are from the whole is the error, and so is, by the law above, a⁴ / 8 if those
         of step 4h are a away: no accident of where the mass lies between the points hides from
         all of them.
         """

@@ -36,7 +36,7 @@ def fit(
 
     ``log_joint`` maps z [S, .., Z] to [S, ..]; the leading axes of ``start`` (images, restarts)
     are fitted side by side and do not touch each other. The gradient follows z alone, without
-    the score of q, so its noise vanishes where q is exact (Roeder et al. 2017,
+    the score of q, so its noise vanishes if q is exact (Roeder et al. 2017,
     arXiv:1703.09194); ε comes in antithetic pairs; the step size falls to zero along a cosine.
     """
     parameters = [p.detach().clone().requires_grad_() for p in start.variational_parameters()]

@@ -17,7 +17,7 @@ def differences(
     """Every setting's difference from the best by validation, by its overrides.
 
     The runs of a seed see the same images and the same noise, drawn from ``seed``. ``root``: the
-    folder of the images, if not the runs' own. Raises UserError where a run or its images are not
+    folder of the images, if not the runs' own. Raises UserError if a run or its images are not
     at hand.
     """
     best = column.best
@@ -37,8 +37,8 @@ def differences(
 def difference(pairs: Sequence[tuple[Contender, Contender]]) -> Difference:
     """The mean over seeds of ELBO differences, each a mean over images.
 
-    Where the seeds share their images, their standard error is that of the seeds' mean difference
-    image by image; where each has its own, they are independent.
+    If the seeds share their images, their standard error is that of the seeds' mean difference
+    image by image; if each has its own, they are independent.
     """
     per_image = [
         run.values["elbo"].double() - other.values["elbo"].double() for run, other in pairs

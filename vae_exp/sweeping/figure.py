@@ -18,7 +18,7 @@ SERIES: dict[str, Callable[[Setting], Interval]] = {
 
 
 def draw(jobs: Sequence[Job], columns: Sequence[Column]) -> Figure | None:
-    """A panel a knob, and where two were swept lines of one against the other; None without any."""
+    """A panel a knob, and if two were swept lines of one against the other; None without any."""
     reached = {setting.overrides for column in columns for setting in column.settings}
     knobs = {
         key: list(dict.fromkeys(_value(job, key) for job in jobs if job.setting in reached))

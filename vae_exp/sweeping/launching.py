@@ -48,7 +48,7 @@ def how_to_resume(folder: Path, plan: sweeps.Plan) -> tuple[str, ...]:
 
 
 def refuse_missing_plugins(cfg: DictConfig) -> None:
-    """Raise UserError where a launcher or a sweeper is not installed."""
+    """Raise UserError if a launcher or a sweeper is not installed."""
     for part in ("launcher", "sweeper"):
         target = str(OmegaConf.select(cfg, f"hydra.{part}._target_"))
         package = ".".join(target.split(".")[:2])
@@ -72,7 +72,7 @@ def searches(cfg: DictConfig) -> bool:
 
 
 def refuse_if_used(folder: Path) -> None:
-    """Raise UserError where a new sweep would overwrite another's jobs."""
+    """Raise UserError if a new sweep would overwrite another's jobs."""
     if (folder / sweeps.JOBS).exists():
         raise UserError(
             f"{folder} holds a sweep already: go on with it by -m resume={folder}, or take another"
@@ -84,7 +84,7 @@ def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:
     """All jobs of a plan that are not finished, and the summary, whatever becomes of them.
 
     words: for Hydra itself, such as a launcher. Returns the exit code. Raises SweepInterrupted
-    where a signal stopped it, after naming what was not started.
+    if a signal stopped it, after naming what was not started.
     """
     folders.refuse_links(folder)  # Hydra's own files and a study's are written there too
     # A job puts its config down itself, once it holds its folder.
@@ -223,7 +223,7 @@ class _OnlyJobs:
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Launch jobs; raises UserError where one holds words for Hydra itself."""
+        """Launch jobs; raises UserError if one holds words for Hydra itself."""
         for words in job_overrides:
             config.parse_file(words, f"the study in {self.place}")
         return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)

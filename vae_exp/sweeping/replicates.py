@@ -71,7 +71,7 @@ class Setting:
         return interval([validation_of(job) for job in self.runs.values()])
 
     def value(self, key: str) -> str | None:
-        """What the setting gives a key, as text; None where it leaves the default."""
+        """What the setting gives a key, as text; None if it leaves the default."""
         given = [value_of(word) for word in self.overrides if key_of(word) == key]
         return given[-1] if given else None
 
@@ -97,7 +97,7 @@ def validation_of(job: Job) -> float:
 
 
 def columns(jobs: Sequence[Job]) -> list[Column]:
-    """Finished runs by setting; settings are in one column where their protocols agree."""
+    """Finished runs by setting; settings are in one column if their protocols agree."""
     settings: dict[tuple[Any, ...], Setting] = {}
     for job in jobs:
         if job.status == FINISHED and _has_numbers(job):
@@ -159,7 +159,7 @@ def swept(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def number(text: str) -> float | None:
-    """A value as a finite number, or None where it is none."""
+    """A value as a finite number, or None if it is none."""
     try:
         value = float(text)
     except ValueError:

@@ -42,7 +42,7 @@ class Summarise:
         self.sweep = sweep
 
     def __call__(self, config: dict[str, Any]) -> None:
-        """Raises UserError where there is no such sweep."""
+        """Raises UserError if there is no such sweep."""
         folder = sweeps.find(self.sweep)
         hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
         resume = ("-m", f"resume={folders.shown(folder)}", *hydra)
@@ -87,7 +87,7 @@ def summarise(
 
 
 def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
-    """The picture, where there is something to draw; the imports are heavy."""
+    """The picture, if there is something to draw; the imports are heavy."""
     (folder / PICTURE).unlink(missing_ok=True)
     if found and swept(jobs):
         from vae_exp.figures import png

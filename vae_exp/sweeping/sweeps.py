@@ -103,7 +103,7 @@ def _parts(word: str) -> tuple[str, str]:
 
 
 def find(spec: str) -> Path:
-    """The sweep's folder that ``latest`` or a path names; raises UserError where there is none."""
+    """The sweep's folder that ``latest`` or a path names; raises UserError if there is none."""
     if spec == "latest":
         found = started()
         if not found:
@@ -143,7 +143,7 @@ def find_unfinished(spec: str) -> Path | None:
 
 
 def hold(folder: Path) -> AbstractContextManager[None]:
-    """Keep a sweep to this process; raises UserError where another one runs it."""
+    """Keep a sweep to this process; raises UserError if another one runs it."""
     return folders.locked(folder, LOCK, f"{folder} is a sweep that another process runs")
 
 
@@ -160,7 +160,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """What a sweep was asked to do; raises UserError where its file is damaged."""
+    """What a sweep was asked to do; raises UserError if its file is damaged."""
     path = folder / JOBS
     contents = plain.read(path, dict, largest=LARGEST_PLAN)
     check_schema(path, contents.get("schema"))
