@@ -30,7 +30,7 @@ from vae_exp.models.vae import VAE
 @pytest.mark.parametrize(
     ("latent_dim", "encoder", "decoder", "key"),
     [
-        (10**12, (5,), (5,), "latent_dim of [12],000,000,000,000"),
+        (10**12, (5,), (5,), "latent_dim of 1,000,000,000,000"),
         (2, (500, 10**13), (5,), "hidden of 10,000,000,000,000"),
         (2, (5,), (500, 10**13), "hidden of 10,000,000,000,000"),
     ],

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_exp import memory
 from vae_exp.errors import check_positive
 from vae_exp.models.contracts import DecoderNetwork, EncoderNetwork, Shape, pixels_of
 
@@ -43,13 +42,6 @@ def tanh_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def require_weights(hidden: Sequence[int], widths: Sequence[int], latent_dim: int) -> None:
-    """Refuse layers of some widths whose weights memory cannot hold."""
-    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
-    sizes = {"latent_dim": latent_dim, "hidden": max(hidden, default=0)}
-    memory.require(weights * torch.get_default_dtype().itemsize, sizes)
-
-
 class Encoder(EncoderNetwork):
     """x -> the parameters of q(z | x): tanh layers, then one linear layer."""
 
@@ -62,7 +54,6 @@ class Encoder(EncoderNetwork):
     def connect(self, shape: Shape, outputs: int) -> None:
         """Make the layers."""
         pixels = pixels_of(shape)
-        require_weights(self.hidden, [pixels, *self.hidden, outputs], outputs)
         self.features = tanh_mlp(pixels, self.hidden)
         self.parameters_of_q = nn.Linear([pixels, *self.hidden][-1], outputs)
 
@@ -84,8 +75,6 @@ class Decoder(DecoderNetwork):
     def connect(self, latent_dim: int, shape: Shape, outputs: int) -> None:
         """Make the layers."""
         self.outputs = outputs
-        widths = [latent_dim, *self.hidden, outputs * pixels_of(shape)]
-        require_weights(self.hidden, widths, latent_dim)
         self.features = tanh_mlp(latent_dim, self.hidden)
         self.parameters_of_x = nn.Linear([latent_dim, *self.hidden][-1], outputs * pixels_of(shape))
 

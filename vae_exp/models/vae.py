@@ -1,5 +1,6 @@
 """The VAE: three distributions, the log densities that they make, and the bound that trains it."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vae_exp import memory
 from vae_exp.errors import UserError, check_positive
 from vae_exp.inference import bounds
 from vae_exp.models.contracts import (
@@ -86,8 +88,21 @@ class VAE(nn.Module):
                 )
         self.encoder = encoder or Encoder()
         self.decoder = decoder or Decoder()
-        self.encoder.connect(self.shape, self.posterior_family.outputs)
-        self.decoder.connect(latent_dim, self.shape, self.likelihood_family.outputs)
+        self._require_memory()
+        self._connect(self.encoder, self.decoder)
+
+    def _connect(self, encoder: EncoderNetwork, decoder: DecoderNetwork) -> None:
+        encoder.connect(self.shape, self.posterior_family.outputs)
+        decoder.connect(self.latent_dim, self.shape, self.likelihood_family.outputs)
+
+    def _require_memory(self) -> None:
+        """Raise UserError if memory cannot hold the weights, which are made without values here."""
+        networks = copy.deepcopy(self.encoder), copy.deepcopy(self.decoder)
+        with torch.device("meta"):
+            self._connect(*networks)
+        widths = [width for network in networks for width in getattr(network, "hidden", ())]
+        sizes = {"latent_dim": self.latent_dim, "hidden": max(widths, default=0)}
+        memory.require(sum(memory.of_weights(network) for network in networks), sizes)
 
     @property
     def pixels(self) -> int:
