@@ -25,7 +25,7 @@ For a notebook::
 docs/architecture.md is the map of the packages.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that ``import vae_exp`` is quick."""
     if name == "__version__":
+        from importlib import metadata  # 50 ms
+
         return metadata.version("vae-exp")
     if name in _HOME:
         return getattr(import_module(f"vae_exp.{_HOME[name]}"), name)

@@ -23,7 +23,6 @@ from vae_exp import config, folders, knobs, reading, shell
 from vae_exp.errors import UserError
 from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.surroundings import settle
-from vae_exp.sweeping import sweeps
 
 REFUSED = 2
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -118,8 +117,13 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     config.check(cfg, overrides)
     if not multirun:
         reading.refuse_hydras(overrides, "run" if config.trains(cfg) else "look")
+    find = folders.find
+    if reading.asks_for(cfg.task) == "sweep":
+        from vae_exp.sweeping import sweeps
+
+        find = sweeps.find
     for spec in config.looked_at(cfg):
-        found = (sweeps.find if reading.asks_for(cfg.task) == "sweep" else folders.find)(spec)
+        found = find(spec)
         if spec == "latest" and not shows:
             print(f"latest is {found}", flush=True)
     if shows:
