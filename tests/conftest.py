@@ -1,15 +1,18 @@
-"""Where the tests find MNIST: $VAE_EXP_DATA, else a neighbouring folder, else nowhere."""
+"""What tests share: where they find MNIST, a folder to start from, and how a command is refused."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from vae_exp import __main__ as cli
+from vae_exp.errors import UserError
+
 NEIGHBOUR = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 
 
 def mnist_folder() -> Path | None:
-    """The folder that holds real MNIST, or None if there is none."""
+    """The folder of real MNIST: $VAE_EXP_DATA, else a neighbour, else None."""
     for folder in (os.environ.get("VAE_EXP_DATA"), NEIGHBOUR):
         if folder and any(Path(folder).glob("train-images-idx3-ubyte*")):
             return Path(folder)
@@ -23,3 +26,19 @@ def mnist() -> Path:
     if folder is None:
         pytest.skip("no MNIST at hand: set VAE_EXP_DATA")
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to start from."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(*words: str) -> str:
+    """The one line with which the command line refuses, in this process."""
+    with pytest.raises(UserError) as caught:
+        cli._main(list(words))
+    line = " ".join(str(caught.value).split())
+    assert line
+    return line

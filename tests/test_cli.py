@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import refusal
 
 from vae_exp import __main__ as cli
 from vae_exp import config, folders, knobs
@@ -17,22 +18,6 @@ TASK = next(
     name for name in config.choices("task") if name not in ("train", "compare", "summarise")
 )
 LOOK = (f"task={TASK}", "run=latest")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to start from."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def refusal(*words: str) -> str:
-    """The one line with which the command line refuses, in this process."""
-    with pytest.raises(UserError) as caught:
-        cli._main(list(words))
-    line = " ".join(str(caught.value).split())
-    assert line
-    return line
 
 
 def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import refusal
 from kill_and_resume import LAST, WEIGHTS, checkpoint, same, start, stop_when, touched
 from test_end_to_end import ink
 
 from vae_exp import __main__ as cli
 from vae_exp import folders
-from vae_exp.errors import UserError
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
 
@@ -40,13 +40,6 @@ def exit_code(*words: str) -> int:
     with pytest.raises(SystemExit) as stop:
         cli._main(list(words))
     return int(stop.value.code or 0)
-
-
-def refusal(*words: str) -> str:
-    """The line with which a command is refused."""
-    with pytest.raises(UserError) as caught:
-        cli._main(list(words))
-    return str(caught.value)
 
 
 def only_sweep(cwd: Path) -> Path:

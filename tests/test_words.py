@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import refusal
 from omegaconf import DictConfig, OmegaConf
 from test_comparison import a_model, data_config, make_run, nudged
 
@@ -62,20 +63,6 @@ UNREAD = [
     ("resume=latest resume=x", "resume is given twice"),
     ("-m seed=0,1 seed=2", "seed is given twice"),
 ]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to start from, in which RUN is a run."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def refusal(*words: str) -> str:
-    """The one line with which the command line refuses, in this process."""
-    with pytest.raises(UserError) as caught:
-        cli._main(list(words))
-    return " ".join(str(caught.value).split())
 
 
 def problem(*words: str) -> str | None:
