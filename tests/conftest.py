@@ -15,8 +15,12 @@ def mnist_folder() -> Path | None:
     """The folder of real MNIST: $VAE_EXP_DATA, else a neighbour, else None."""
     for folder in (os.environ.get("VAE_EXP_DATA"), NEIGHBOUR):
         if folder and any(Path(folder).glob("train-images-idx3-ubyte*")):
-            return Path(folder)
+            return Path(folder).resolve()
     return None
+
+
+if (found := mnist_folder()) is not None:  # commands that tests start in other folders find it too
+    os.environ["VAE_EXP_DATA"] = str(found)
 
 
 @pytest.fixture(scope="session")
