@@ -17,7 +17,7 @@ from vae_exp.data import DigitsDataModule
 from vae_exp.figures import png
 from vae_exp.files import as_json
 from vae_exp.shell import python
-from vae_exp.training import Hardware
+from vae_exp.training.hardware import Hardware
 
 PARTS = ("training", "job", "growth", "gpu", "pictures")
 DEFAULT = ("training", "job")

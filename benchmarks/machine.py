@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from vae_exp.runs import provenance
+from vae_exp.runs.saving import provenance
 
 
 def describe() -> dict[str, object]:

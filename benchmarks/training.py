@@ -14,18 +14,20 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_exp.callbacks import EpochProgress, QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
-from vae_exp.fitting import Objective
 from vae_exp.inference import bounds
-from vae_exp.interrupts import Interrupts
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE
-from vae_exp.optimizers import AdamOneCycle
-from vae_exp.tasks import describe_images, hush_lightning
-from vae_exp.training import Hardware, VAEModule
+from vae_exp.runs.describing import describe_images
+from vae_exp.training.callbacks import EpochProgress, QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.fitting import Objective
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.module import VAEModule
+from vae_exp.training.optimizers import AdamOneCycle
+from vae_exp.training.train import hush_lightning
 
 STEPS = "vae_exp, steps of an epoch"
 WHOLE = "vae_exp, whole epoch"

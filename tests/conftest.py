@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_exp import __main__ as cli
+from vae_exp.cli import main as cli
 from vae_exp.errors import UserError
 
 NEIGHBOUR = Path(__file__).resolve().parents[2] / "shared" / "mnist"

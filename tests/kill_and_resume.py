@@ -26,8 +26,9 @@ from conftest import mnist_folder
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from vae_exp import config, tasks
 from vae_exp.building import build
+from vae_exp.config import composing
+from vae_exp.training.train import Train
 
 SMALL = (
     "data=debug",
@@ -63,7 +64,7 @@ def new_run(*words: str) -> list[str]:
 
 @cache
 def _composed(*words: str) -> DictConfig:
-    return config.composed(config.parse(new_run(*words)))
+    return composing.composed(composing.parse(new_run(*words)))
 
 
 def small_config(*words: str) -> DictConfig:
@@ -80,8 +81,8 @@ def small_config(*words: str) -> DictConfig:
 def train(folder: Path, *words: str) -> None:
     """Run a small job in this process, from the newest checkpoint in a folder."""
     folder.mkdir(exist_ok=True)
-    plain = tasks.plain_config(small_config(*words))
-    build(plain["task"], "task", tasks.Train)(plain, folder)
+    plain = composing.plain_config(small_config(*words))
+    build(plain["task"], "task", Train)(plain, folder)
 
 
 def wait_until(

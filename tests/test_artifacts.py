@@ -12,10 +12,13 @@ import torch
 from kill_and_resume import LAST, WEIGHTS, small_config, start, train
 from omegaconf import OmegaConf
 
-from vae_exp import folders, runs
-from vae_exp.__main__ import _main
+from vae_exp import folders
+from vae_exp.cli.main import _main
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS
+from vae_exp.runs import loading
+from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.weights import KEY, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,9 @@ def test_no_part_of_a_config_builds_what_is_not_of_this_package(
     change(theirs, place, bomb(mark))
     with pytest.raises(UserError, match=r"must be a class that conf/\w+ names, got .os\.mkdir"):
         _main([f"resume={theirs}"])
-    change(theirs, place, {"_target_": "vae_exp.runs.subprocess.run", "args": f"mkdir {mark}"})
+    change(
+        theirs, place, {"_target_": "vae_exp.runs.loading.subprocess.run", "args": f"mkdir {mark}"}
+    )
     with pytest.raises(UserError, match=r"must be a class that conf/\w+ names"):
         _main([f"resume={theirs}"])
     assert not mark.exists()
@@ -141,18 +146,18 @@ def test_what_a_newer_version_made_is_refused_naming_both(made: Path, theirs: Pa
     for line in refusals(theirs):
         assert f"{theirs / folders.CONFIG} has schema 3, this version reads 1" in line
     weights = safetensors.torch.load_file(made / WEIGHTS)
-    safetensors.torch.save_file(weights, theirs / WEIGHTS, {runs.KEY: '{"schema": 4}'})
+    safetensors.torch.save_file(weights, theirs / WEIGHTS, {KEY: '{"schema": 4}'})
     change(theirs, "schema", 1)
     with pytest.raises(UserError, match=r"model.safetensors has schema 4, this version reads 1"):
-        runs.load(str(theirs))
+        loading.load(str(theirs))
 
 
 def test_every_artifact_of_a_run_tells_its_schema(made: Path) -> None:
     assert OmegaConf.load(made / folders.CONFIG).schema == 1
-    assert runs.load_checkpoint(made / LAST)["vae_exp"]["schema"] == 1
-    assert runs.read_metrics(made)["schema"] == 1
+    assert load_checkpoint(made / LAST)["vae_exp"]["schema"] == 1
+    assert read_metrics(made)["schema"] == 1
     with safetensors.safe_open(made / WEIGHTS, "pt") as file:
-        assert file.metadata() == {runs.KEY: '{"schema": 1, "latent_dim": 2}'}
+        assert file.metadata() == {KEY: '{"schema": 1, "latent_dim": 2}'}
 
 
 def test_a_checkpoint_of_another_latent_dim_is_refused_naming_both(theirs: Path) -> None:

@@ -22,13 +22,14 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 from tensorboard.plugins.projector import ProjectorConfig
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 
-from vae_exp import board, folders
+from vae_exp import folders
 from vae_exp.analysis.scatter import encoder_means
 from vae_exp.building import build
+from vae_exp.config.composing import plain_config
 from vae_exp.data import DigitsDataModule
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
-from vae_exp.tasks import plain_config
+from vae_exp.training import board
 
 WORDS = ("epochs=3", "latent_dim=3", "optimizer.warmup=0.25", "task.figures_every=1")
 
@@ -164,11 +165,11 @@ def test_the_projector_finds_each_run_below_and_all_its_files(runs: Path) -> Non
 
 
 def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) -> None:
-    from vae_exp import runs
+    from vae_exp.runs import loading
 
     config = text_format.Parse((run / "projector_config.pbtxt").read_text(), ProjectorConfig())
     [embedding] = config.embeddings
-    loaded = runs.load(str(run))
+    loaded = loading.load(str(run))
     loaded.config["data"]["root"] = small_config().data.root
     data = build(loaded.config["data"], "data", DigitsDataModule)
     data.setup()

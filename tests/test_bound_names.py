@@ -8,18 +8,20 @@ import torch
 from kill_and_resume import logged, new_run, only_run, start, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vae_exp import runs
-from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
 from vae_exp.inference import bounds
-from vae_exp.interrupts import Interrupts
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, IWAE
 from vae_exp.models.vae import VAE
-from vae_exp.optimizers import Adam
+from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.weights import load_checkpoint
 from vae_exp.sweeping import sweeps
-from vae_exp.training import Hardware, Objective, VAEModule
+from vae_exp.training.callbacks import QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.module import Objective, VAEModule
+from vae_exp.training.optimizers import Adam
 
 
 def fitted(objective: Objective, folder: Path) -> tuple[VAEModule, dict[str, float], torch.Tensor]:
@@ -73,7 +75,7 @@ def test_the_best_says_by_which_bound(iwae: Path) -> None:
     assert validation["best"]["samples"] == 10
     assert "best_elbo" not in validation
     assert validation["elbo"]["estimator"] == "ELBO, KL in closed form"
-    checkpoint = runs.load_checkpoint(iwae / "checkpoints" / "best.ckpt")
+    checkpoint = load_checkpoint(iwae / "checkpoints" / "best.ckpt")
     assert checkpoint["vae_exp"]["best_by"] == "val/iwae_10"
     assert checkpoint["vae_exp"]["best"] == pytest.approx(max(curve), rel=1e-6)
     events = EventAccumulator(str(iwae))
@@ -83,9 +85,9 @@ def test_the_best_says_by_which_bound(iwae: Path) -> None:
 
 
 def test_a_table_of_a_sweep_names_the_bound_of_the_best(iwae: Path) -> None:
-    job = sweeps.Job(0, iwae, (), sweeps.FINISHED, runs.read_metrics(iwae), "")
+    job = sweeps.Job(0, iwae, (), sweeps.FINISHED, read_metrics(iwae), "")
     numbers = sweeps.numbers_of(job)
-    metrics = runs.read_metrics(iwae)["validation"]
+    metrics = read_metrics(iwae)["validation"]
     assert numbers["val/best_iwae_10"] == metrics["best"]["value"]
     assert numbers["val/elbo"] == metrics["elbo"]["mean"]
     assert "val/best_elbo" not in numbers
@@ -108,7 +110,7 @@ def test_the_line_of_an_epoch_names_its_bounds(
     assert all(part in line for part in shown)
     run = only_run(tmp_path)
     assert run is not None
-    best = runs.read_metrics(run)["validation"]["best"]
+    best = read_metrics(run)["validation"]["best"]
     sampled = "by sampling" if "objective.kl=monte_carlo" in words else "importance-weighted"
     assert sampled in best["estimator"]
 
@@ -122,7 +124,7 @@ def test_an_older_checkpoint_goes_on_with_its_best(tmp_path: Path) -> None:
     torch.save(contents, path)
     (tmp_path / "model.safetensors").unlink()
     train(tmp_path, "objective=iwae", "objective.samples=10")
-    assert runs.read_metrics(tmp_path)["validation"]["best"] == {
+    assert read_metrics(tmp_path)["validation"]["best"] == {
         "by": "val/iwae_10",
         "value": -1.0,
         "estimator": "importance-weighted bound",

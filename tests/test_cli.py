@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from conftest import refusal
 
-from vae_exp import __main__ as cli
-from vae_exp import config, folders, knobs
+from vae_exp import folders, knobs
+from vae_exp.cli import main as cli
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 
 TASK = next(
-    name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+    name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
 )
 LOOK = (f"task={TASK}", "run=latest")
 
@@ -25,7 +26,7 @@ def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "vae_exp", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(config.PACKAGE.parent)},
+        env={**os.environ, "PYTHONPATH": str(composing.PACKAGE.parent)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -173,7 +174,7 @@ def test_a_refused_run_leaves_its_empty_folder_empty(folder: Path) -> None:
 def wrong_overrides(seed: int, count: int) -> Iterator[tuple[str, list[str]]]:
     """Generated mistakes: a key that the line must name, and what is typed."""
     draw = random.Random(seed)
-    base = config.composed([])
+    base = composing.composed([])
     nested = [f"{group}.{key}" for group in knobs.GROUPS for key in base[group] if key[0] != "_"]
     numbers = [name for name in knobs.KNOBS if name != "run"]
     junk = [
@@ -206,7 +207,7 @@ def wrong_overrides(seed: int, count: int) -> Iterator[tuple[str, list[str]]]:
             key = draw.choice(["seed", "epochs", "batch_size", "latent_dim"])
             yield key, [f"{key}={draw.choice([-1, -(10**30), 0.5, 10**30 + 0.5])}"]
         elif kind == 3:
-            group = draw.choice(config.all_groups())
+            group = draw.choice(composing.all_groups())
             yield group, [f"{group}={draw.choice(['', 'zz' + word, 'null', '[]', '3', '../x'])}"]
         elif kind == 4:
             key = f"{draw.choice(nested)}zz{word}"
@@ -249,7 +250,7 @@ def test_a_mistake_that_only_the_run_can_find_is_one_line_too_and_leaves_nothing
 
 def test_a_wrong_config_is_refused_before_anything_heavy_is_imported(folder: Path) -> None:
     code = (
-        "import sys; from vae_exp.__main__ import main\n"
+        "import sys; from vae_exp.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as stop: code = stop.code\n"
         "heavy = {'torch', 'pytorch_lightning', 'numpy', 'matplotlib'} & set(sys.modules)\n"
@@ -274,8 +275,8 @@ def test_help_tells_every_knob_and_group_in_eighty_columns(folder: Path) -> None
         [line] = [line for line in done.stdout.splitlines() if line.strip().startswith(f"{name}=")]
         assert declared.metadata["help"] in line
         assert knobs.limits(name) in line
-    for group in config.all_groups():
-        for choice in config.choices(group):
+    for group in composing.all_groups():
+        for choice in composing.choices(group):
             assert choice in done.stdout
     assert done.stdout.count("-m vae_exp") >= 3
 
@@ -332,10 +333,10 @@ def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
 
 
 def test_a_sweep_is_split_into_the_jobs_that_run(folder: Path) -> None:
-    overrides = config.parse(["latent_dim=1,2", "data=glob(*)", "seed=range(0,2)", "lr=1e-2"])
-    cfg = config.composed([overrides[-1]])
-    jobs = [[override.input_line for override in job] for job in config.jobs(cfg, overrides)]
-    assert len(jobs) == 2 * len(config.choices("data")) * 2
+    overrides = composing.parse(["latent_dim=1,2", "data=glob(*)", "seed=range(0,2)", "lr=1e-2"])
+    cfg = composing.composed([overrides[-1]])
+    jobs = [[override.input_line for override in job] for job in composing.jobs(cfg, overrides)]
+    assert len(jobs) == 2 * len(composing.choices("data")) * 2
     assert ["latent_dim=1", "data=debug", "seed=0", "lr=0.01"] in jobs
     assert not list(folder.iterdir())
 

@@ -11,14 +11,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vae_exp import __main__ as cli
-from vae_exp import comparison, runs, tasks
+from vae_exp import folders
 from vae_exp.building import build
+from vae_exp.cli import main as cli
 from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.runs import comparison, describing
+from vae_exp.runs.metrics import read_metrics, write_metrics
+from vae_exp.runs.weights import save_weights
 
 IMAGES = 200
 
@@ -74,15 +77,15 @@ def make_run(
         "data": data_config(data_seed, binarization),
     }
     (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(config, folder / runs.CONFIG)
+    OmegaConf.save(config, folder / folders.CONFIG)
     OmegaConf.save(["latent_dim=2", f"seed={seed}"], folder / ".hydra" / "overrides.yaml")
-    runs.save_weights(model, folder / runs.WEIGHTS)
+    save_weights(model, folder / folders.WEIGHTS)
     splits = splits_of(data_seed, binarization)
     metrics = {
-        "data": tasks.describe_data(splits, splits.test),
-        "test": tasks.test_numbers(model, splits.test, seed),
+        "data": describing.describe_data(splits, splits.test),
+        "test": describing.test_numbers(model, splits.test, seed),
     }
-    runs.write_metrics(folder, metrics)
+    write_metrics(folder, metrics)
     return folder
 
 
@@ -164,10 +167,10 @@ def test_numbers_of_another_protocol_are_refused_naming_both(
     path: str, value: Any, tmp_path: Path
 ) -> None:
     a, b = (make_run(tmp_path / name, a_model()) for name in "ab")
-    metrics = OmegaConf.create(runs.read_metrics(b))
+    metrics = OmegaConf.create(read_metrics(b))
     old = OmegaConf.select(metrics, path)
     OmegaConf.update(metrics, path, value)
-    runs.write_metrics(b, OmegaConf.to_container(metrics))  # type: ignore[arg-type]
+    write_metrics(b, OmegaConf.to_container(metrics))  # type: ignore[arg-type]
     with pytest.raises(UserError) as caught:
         contend(a, b)
     for part in (str(old), str(value), path.rpartition(".")[2]):
@@ -193,7 +196,7 @@ def test_a_checkpoint_shows_its_own_numbers_not_those_of_the_final_weights(
     images = splits_of(0, "threshold").test.images
     expected = elbo_terms(nudged(model), images).bound.double().mean().item()
     assert checkpoint.test["elbo"].mean == pytest.approx(expected)
-    assert final.test["elbo"].mean == runs.read_metrics(folder)["test"]["elbo"]["mean"]
+    assert final.test["elbo"].mean == read_metrics(folder)["test"]["elbo"]["mean"]
 
 
 def test_the_command_prints_every_run_and_writes_only_the_file_asked_for(
@@ -209,7 +212,7 @@ def test_the_command_prints_every_run_and_writes_only_the_file_asked_for(
     printed = capsys.readouterr().out
     told = json.loads(Path("both.json").read_text())
     for name, run in zip("ab", told["runs"], strict=True):
-        recorded = runs.read_metrics(Path(name))["test"]
+        recorded = read_metrics(Path(name))["test"]
         assert run["test"] == recorded
         assert f"{recorded['elbo']['mean']:.2f} ± {recorded['elbo']['stderr']:.2f}" in printed
     difference = told["runs"][1]["minus_first"]["elbo"]

@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, knobs, reading, signatures, source
+from vae_exp import knobs, signatures, source
+from vae_exp.config import composing, reading
 from vae_exp.errors import UserError
 
-CHOICES = [(group, name) for group in config.all_groups() for name in config.choices(group)]
+CHOICES = [(group, name) for group in composing.all_groups() for name in composing.choices(group)]
 
 
 def accepted(*words: str) -> DictConfig:
     """A config that passes every check."""
-    overrides = config.parse(words)
-    cfg = config.composed(overrides)
-    config.check(cfg, overrides)
+    overrides = composing.parse(words)
+    cfg = composing.composed(overrides)
+    composing.check(cfg, overrides)
     return cfg
 
 
@@ -43,7 +44,7 @@ def targets(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: str(value))
 def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, name: str) -> None:
     words = [f"{group}={name}"]
-    if group == "task" and not config.trains(config.composed(config.parse(words))):
+    if group == "task" and not composing.trains(composing.composed(composing.parse(words))):
         given = {"compare": "runs=[latest,latest]", "summarise": "sweep=latest"}
         words.append(given.get(name, "run=latest"))
     cfg = accepted(*words)
@@ -67,7 +68,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     cfg = accepted()
     given = {name: cfg[name] for name in ("seed", "epochs", "batch_size", "latent_dim")}
     assert given == {"seed": 0, "epochs": 100, "batch_size": 200, "latent_dim": 2}
-    assert config.trains(cfg)
+    assert composing.trains(cfg)
     assert cfg.hydra.runtime.choices.data == "full"
 
 
@@ -110,7 +111,7 @@ def test_a_knob_of_the_wrong_type_is_refused_by_name(name: str) -> None:
 @given(st.text(st.characters(blacklist_categories=("Cc", "Cs")), max_size=12))
 def test_quoted_text_comes_back_as_it_was(text: str) -> None:
     if "${" not in text:
-        [override] = config.parse([f"run={config.quoted(text)}"])
+        [override] = composing.parse([f"run={composing.quoted(text)}"])
         assert override.value() == text
 
 
@@ -118,7 +119,7 @@ def test_quoted_text_comes_back_as_it_was(text: str) -> None:
     "path", ["/tmp/my runs/1", "übung/läufe", "実験/1", "a(b)", "it's", 'say "x"', "{a", "a\\'b\\"]
 )
 def test_a_path_is_taken_as_it_stands(path: str) -> None:
-    [override] = config.parse([f"run={path}"])
+    [override] = composing.parse([f"run={path}"])
     assert override.value() == path
 
 
@@ -132,7 +133,7 @@ def test_a_typo_is_told_the_nearest_key() -> None:
 
 def test_a_key_that_the_task_does_not_read_is_refused() -> None:
     task = next(
-        name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+        name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
     )
     assert refusal(f"task={task}", "run=latest", "latent_dim=5").startswith(
         "latent_dim is not read"
@@ -145,7 +146,7 @@ def test_a_key_that_the_task_does_not_read_is_refused() -> None:
 
 def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
     task = next(
-        name for name in config.choices("task") if name not in ("train", "compare", "summarise")
+        name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
     )
     assert "run=latest" in refusal(f"task={task}")
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")

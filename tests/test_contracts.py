@@ -25,8 +25,8 @@ from vae_exp.models.objectives import ELBO, IWAE
 from vae_exp.models.posteriors import DiagonalGaussianFamily
 from vae_exp.models.priors import StandardNormal
 from vae_exp.models.vae import VAE
-from vae_exp.optimizers import Adam, AdamOneCycle, refuse_forgotten
 from vae_exp.probability.streams import generator
+from vae_exp.training.optimizers import Adam, AdamOneCycle, refuse_forgotten
 
 IMAGES, SHAPE = 4, (4, 3)
 PRIORS = [StandardNormal, TwoGaussiansPrior]

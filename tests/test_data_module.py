@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from vae_exp.building import build
-from vae_exp.config import composed, parse
+from vae_exp.config.composing import composed, parse, plain_config
 from vae_exp.data import Block, DigitsDataModule
 from vae_exp.errors import UserError
-from vae_exp.tasks import plain_config
 
 EPOCHS = 3
 

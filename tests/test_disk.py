@@ -12,10 +12,11 @@ import pytest
 from kill_and_resume import LAST, new_run, only_run, small_config, start, train, wait_until
 from omegaconf import OmegaConf
 
-from vae_exp import folders, runs
-from vae_exp.__main__ import _main
+from vae_exp import folders
 from vae_exp.atomic import write_atomically
+from vae_exp.cli.main import _main
 from vae_exp.errors import UserError
+from vae_exp.runs.weights import load_checkpoint
 
 LONG = ("epochs=100000", "task.checkpoint_seconds=0.05")
 
@@ -69,8 +70,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk
     assert run is not None
     assert "No space left on device" in line
     assert f"the last good checkpoint is {run / LAST}, from which resume={run} goes on" in line
-    assert runs.load_checkpoint(run / LAST)["global_step"] > 0
-    assert runs.load_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] > 0
+    assert load_checkpoint(run / LAST)["global_step"] > 0
+    assert load_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] > 0
     assert not list(run.rglob("*.tmp"))
 
 
@@ -86,7 +87,7 @@ def test_a_disk_that_fills_up_in_the_midst_of_a_file_is_one_line(small_disk: Pat
     assert str(run) in str(caught.value)
     assert not list(run.rglob("*.tmp"))
     for checkpoint in run.glob("checkpoints/*"):
-        assert runs.load_checkpoint(checkpoint)["global_step"] > 0
+        assert load_checkpoint(checkpoint)["global_step"] > 0
     kept = "the last good checkpoint is" if (run / LAST).exists() else "it has no checkpoint yet"
     assert kept in str(caught.value)
 
@@ -138,7 +139,7 @@ def test_a_folder_that_vanishes_is_named_and_not_made_again(tmp_path: Path) -> N
     assert "No such file or directory" in line
     assert line.endswith("its folder is gone, and its checkpoints with it\n")
     assert not run.exists()
-    assert runs.load_checkpoint(tmp_path / "moved" / LAST)["global_step"] > 0
+    assert load_checkpoint(tmp_path / "moved" / LAST)["global_step"] > 0
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(

@@ -26,10 +26,10 @@ from kill_and_resume import (
 )
 
 from vae_exp import folders
-from vae_exp.__main__ import _main
+from vae_exp.cli.main import _main
 from vae_exp.data import EpochBatches
-from vae_exp.distributed import Processes
 from vae_exp.errors import UserError
+from vae_exp.training.distributed import Processes
 
 # The last batch of each epoch has 11 images: one process sees 5 of them, the other 6.
 EPOCHS = 8
@@ -143,7 +143,9 @@ def test_what_ends_one_process_ends_both_and_the_run_goes_on(shared: Path, tmp_p
 
 def test_a_process_does_not_outlive_the_one_that_started_it(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    helper = subprocess.Popen([sys.executable, "-m", "vae_exp.helper", str(tmp_path)], stdin=reader)
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "vae_exp.training.helper", str(tmp_path)], stdin=reader
+    )
     os.close(reader)
     os.close(writer)  # as the system does for a process that is killed
     assert helper.wait(60) == 1

@@ -9,19 +9,20 @@ import torch
 from kill_and_resume import LAST, WEIGHTS, new_run, only_run, small_config, start, train
 from torch import Tensor
 
-from vae_exp import runs
 from vae_exp.building import build
-from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
+from vae_exp.config.composing import plain_config
 from vae_exp.data import DigitsDataModule
-from vae_exp.interrupts import Interrupts
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE, Terms
-from vae_exp.optimizers import Adam
-from vae_exp.tasks import plain_config
-from vae_exp.training import Hardware, VAEModule
-from vae_exp.watch import Diverged, Watch
+from vae_exp.runs.weights import load_checkpoint, load_weights
+from vae_exp.training.callbacks import QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.module import VAEModule
+from vae_exp.training.optimizers import Adam
+from vae_exp.training.watch import Diverged, Watch
 
 
 def small_model(device: str = "cpu") -> VAE:
@@ -40,7 +41,7 @@ def test_a_log_std_that_runs_away_stops_the_run_and_is_named_with_its_step(tmp_p
     assert process.returncode == 2
     assert err.count("\n") == 1
     assert err.startswith("error: training diverged: in step ")
-    last = runs.load_checkpoint(run / LAST)
+    last = load_checkpoint(run / LAST)
     assert f"in step {last['global_step']} the loss is not finite, with outputs up to " in err
     assert "the learning rate was 10: start a new run with a lower lr" in err
     assert f"the last good checkpoint is {run / LAST}" in err
@@ -144,5 +145,5 @@ def test_single_precision_agrees_with_double_on_every_image(tmp_path: Path) -> N
 def small_trained(folder: Path, config: object) -> VAE:
     """The model that a run has saved."""
     model: VAE = build(config, "model", VAE)
-    runs.load_weights(model, folder / WEIGHTS)
+    load_weights(model, folder / WEIGHTS)
     return model.eval()

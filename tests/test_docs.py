@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_exp import config
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ def check(words: list[str]) -> None:
         case ["tensorboard", "--logdir", "outputs"] | [".", ".venv/bin/activate"]:
             pass
         case [override] if re.match(KEY, override):  # a part of a command, named in a sentence
-            config.composed(config.parse([override]))
+            composing.composed(composing.parse([override]))
         case overrides if all("=" in word or word == "-m" for word in overrides):
             composes(tuple(overrides))
         case other:
@@ -101,16 +101,16 @@ def composes(words: tuple[str, ...]) -> None:
     """Hold the words after the program's name against the config; a sweep's jobs one by one."""
     if words == ("--help",):
         return
-    overrides = config.parse([word for word in words if word != "-m"])
+    overrides = composing.parse([word for word in words if word != "-m"])
     if any(override.key_or_group == "resume" for override in overrides):
         overrides = [override for override in overrides if override.key_or_group != "resume"]
         if any(override.key_or_group.startswith("hydra.sweeper") for override in overrides):
-            overrides = [*config.parse(["+sweep=optuna"]), *overrides]
-        config.composed(overrides)
+            overrides = [*composing.parse(["+sweep=optuna"]), *overrides]
+        composing.composed(overrides)
         return
-    fixed = config.composed([one for one in overrides if not one.is_sweep_override()])
-    for job in config.jobs(fixed, overrides) if "-m" in words else [overrides]:
-        config.check(config.composed(job), job)
+    fixed = composing.composed([one for one in overrides if not one.is_sweep_override()])
+    for job in composing.jobs(fixed, overrides) if "-m" in words else [overrides]:
+        composing.check(composing.composed(job), job)
 
 
 def check_make(words: list[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import mnist_folder
 
-from vae_exp import runs
+from vae_exp.runs import loading
 
 TASKS = ("samples", "scatter", "interpolation", "manifold", "top_half", "questions")
 PICTURES = (*TASKS[:-1], "top_half_svi")
@@ -107,7 +107,7 @@ def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
     from vae_exp.building import build
     from vae_exp.data import DigitsDataModule
 
-    loaded = runs.load(str(run))
+    loaded = loading.load(str(run))
     loaded.config["data"]["root"] = str(mnist_folder() or "data")
     data = build(loaded.config["data"], "data", DigitsDataModule)
     data.setup()
@@ -119,8 +119,8 @@ def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
 
 
 def test_last_checkpoint_and_safetensors_hold_the_same_weights(run: Path) -> None:
-    ours = runs.load(str(run)).model.state_dict()
-    theirs = runs.load(str(run / "checkpoints" / "last.ckpt")).model.state_dict()
+    ours = loading.load(str(run)).model.state_dict()
+    theirs = loading.load(str(run / "checkpoints" / "last.ckpt")).model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from kill_and_resume import LAST, WEIGHTS, new_run, only_run, train
 
-from vae_exp import runs
 from vae_exp.atomic import copy_atomically, write_atomically
+from vae_exp.runs.metrics import read_metrics, write_metrics
 
 SHIM = r"""
 #define _GNU_SOURCE
@@ -122,7 +122,7 @@ def test_a_file_system_without_locks_mapping_and_synchronised_folders_will_do(
     assert resumed.returncode == 0, resumed.stderr
     looked = vae_exp(tmp_path, "task=samples", f"run={run}", variables=variables)
     assert looked.returncode == 0, looked.stderr
-    assert "samples" in runs.read_metrics(run)["analyses"]
+    assert "samples" in read_metrics(run)["analyses"]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
@@ -160,10 +160,11 @@ def test_a_working_folder_that_was_deleted_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:
-    runs.write_metrics(tmp_path, {"data": {**DATA, "notice": "8×8 → 28×28"}})
+    write_metrics(tmp_path, {"data": {**DATA, "notice": "8×8 → 28×28"}})
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     script = (
-        "import locale, sys; from pathlib import Path; from vae_exp.metrics import read_metrics\n"
+        "import locale, sys; from pathlib import Path\n"
+        "from vae_exp.runs.metrics import read_metrics\n"
         "assert locale.getpreferredencoding(False) == 'ANSI_X3.4-1968'\n"
         "found = read_metrics(Path(sys.argv[1]))['data']['notice']\n"
         "assert found == '8\\u00d78 \\u2192 28\\u00d728'"

@@ -21,10 +21,13 @@ from hydra.utils import instantiate
 from kill_and_resume import LAST, WEIGHTS
 from omegaconf import OmegaConf
 
-from vae_exp import config, folders, plain, runs, tasks
-from vae_exp.__main__ import _main, main
+from vae_exp import folders
+from vae_exp.cli.main import _main, main
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS
+from vae_exp.runs import loading, plain
+from vae_exp.runs.looking import splits_of
 
 QUICK = ("data=debug", "data.source=digits", "model.encoder.hidden=[8]", "task=fit")
 Refused = Callable[..., str]
@@ -170,7 +173,7 @@ def test_a_call_in_a_config_is_refused_by_every_way_in(
     assert told in refused("task=samples", f"run={run / LAST}")
     assert told in refused("task=compare", f"runs=[{run},{run}]")
     with pytest.raises(UserError, match=r"data\.root must be a value"):  # a notebook
-        runs.load(str(run))
+        loading.load(str(run))
     assert told in refused(f"resume={unfinished(run)}")
 
 
@@ -197,7 +200,7 @@ def test_a_call_in_metrics_alone_is_refused(
             assert str(run / folders.METRICS) in line
             assert re.search(NO_NAME, line)
         with pytest.raises(UserError, match=NO_NAME):
-            tasks.splits_of(runs.load(str(run)))
+            splits_of(loading.load(str(run)))
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -267,7 +270,7 @@ def test_a_sweep_over_values_hides_no_word_for_hydra(
     [
         "model={_target_:joblib.load}",
         "data._target_=shutil.copyfile",
-        "+task.analyses.x={_target_:vae_exp.distributed.Helper,folder:x,rank:1,processes:2}",
+        "+task.analyses.x={_target_:vae_exp.training.distributed.Helper,folder:x,rank:1,processes:2}",
     ],
 )
 def test_a_job_of_a_file_builds_only_parts(word: str, theirs: Path, refused: Refused) -> None:
@@ -319,13 +322,13 @@ def test_no_command_to_copy_repeats_a_strangers_words(
 
 
 STRANGE = {
-    "vae_exp.distributed.Helper": {"folder": "x", "rank": 1, "processes": 2},
+    "vae_exp.training.distributed.Helper": {"folder": "x", "rank": 1, "processes": 2},
     "vae_exp.sweeping.launching.SweepInterrupted": {"signum": 1, "folder": "x"},
     "joblib.load": {"filename": "x.bin"},
 }
 MISPLACED = {
-    "vae_exp.tasks.Train": {"epochs": 1, "analyses": {}},
-    "vae_exp.comparison.Compare": {"runs": ["a", "b"]},
+    "vae_exp.training.train.Train": {"epochs": 1, "analyses": {}},
+    "vae_exp.runs.comparison.Compare": {"runs": ["a", "b"]},
     "vae_exp.sweeping.summary.Summarise": {"sweep": "x"},
 }
 
@@ -353,9 +356,9 @@ def test_only_an_analysis_is_taken_for_one(
         ("model", "vae_exp.models.networks.Encoder"),
         ("model", "vae_exp.data.DigitsDataModule"),
         ("model.encoder", "vae_exp.models.vae.VAE"),
-        ("objective", "vae_exp.optimizers.Adam"),
-        ("trainer", "vae_exp.tasks.Train"),
-        ("data", "vae_exp.training.Hardware"),
+        ("objective", "vae_exp.training.optimizers.Adam"),
+        ("trainer", "vae_exp.training.train.Train"),
+        ("data", "vae_exp.training.hardware.Hardware"),
     ],
 )
 def test_a_part_stands_only_in_its_own_place(
@@ -498,7 +501,7 @@ def test_a_reference_that_is_more_than_a_look_up_is_refused(contents: dict[str, 
 
 def as_older_code_left_it(run: Path, root: str = "${oc.env:VAE_EXP_DATA,data}") -> Path:
     """A run whose config still refers to its knobs and to the environment, as Hydra saved it."""
-    cfg = config.composed(config.parse([*QUICK, "epochs=1"]))
+    cfg = composing.composed(composing.parse([*QUICK, "epochs=1"]))
     cfg.data.root = root
     text = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [*KNOBS, *GROUPS, "schema"]))
     for reference in (root, "${latent_dim}", "${model.encoder.hidden}", "${lr}", "${seed}"):
@@ -512,8 +515,8 @@ def test_a_run_of_older_code_is_loaded_looked_at_and_resumed(
 ) -> None:
     monkeypatch.setenv("VAE_EXP_DATA", "/some/where/else")
     run = as_older_code_left_it(theirs)
-    loaded = runs.load(str(run))
-    assert loaded.config == runs.load(str(made)).config
+    loaded = loading.load(str(run))
+    assert loaded.config == loading.load(str(made)).config
     _main(["task=samples", f"run={run}"])
     assert (run / "figures" / "samples.png").exists()
     _main([f"resume={unfinished(run)}"])
@@ -536,7 +539,7 @@ def test_what_was_read_from_the_environment_is_kept_by_value(
     monkeypatch.setenv("S", "5")
     _main([*QUICK, "epochs=1", "seed=${oc.env:S}", "hydra.run.dir=run"])
     monkeypatch.delenv("S")
-    assert runs.load("run").config["seed"] == 5
+    assert loading.load("run").config["seed"] == 5
     _main(["task=samples", "run=run"])
 
 

@@ -20,11 +20,14 @@ import torch
 from kill_and_resume import LAST, WEIGHTS, small_config, train
 from omegaconf import OmegaConf
 
-from vae_exp import folders, runs
-from vae_exp.__main__ import _main
+from vae_exp import folders
+from vae_exp.cli.main import _main
 from vae_exp.errors import UserError
 from vae_exp.evaluation.masks import visible_pixels
 from vae_exp.knobs import GROUPS, KNOBS
+from vae_exp.runs import saving
+from vae_exp.runs.metrics import read_metrics, write_metrics
+from vae_exp.runs.weights import KEY
 from vae_exp.sweeping import sweeps
 
 METRICS = "metrics.json"
@@ -141,8 +144,8 @@ def test_metrics_without_test_numbers_are_refused_where_they_are_needed(run: Pat
 def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_path: Path) -> None:
     bad = {"mean": float("inf"), "stderr": float("nan"), "estimator": "e"}
     numbers = {"test": {"elbo": bad}, "validation": {"best_elbo": -float("inf")}}
-    runs.write_metrics(tmp_path, numbers)
-    runs.add_findings(tmp_path, "trust", {"values": [1.0, float("nan")]})
+    write_metrics(tmp_path, numbers)
+    saving.add_findings(tmp_path, "trust", {"values": [1.0, float("nan")]})
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -152,13 +155,13 @@ def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_
     assert found["test"]["elbo"] == {"mean": None, "stderr": None, "estimator": "e"}
     assert found["validation"]["best_elbo"] is None
     assert found["analyses"]["trust"]["values"] == [1.0, None]
-    again = runs.read_metrics(tmp_path)
+    again = read_metrics(tmp_path)
     assert again["test"]["elbo"]["mean"] != again["test"]["elbo"]["mean"]
 
 
 def test_metrics_of_an_older_version_with_nan_in_them_are_still_read(tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text('{"test": {"elbo": {"mean": NaN, "estimator": "e"}}, "new": 1}')
-    assert runs.read_metrics(tmp_path)["new"] == 1
+    assert read_metrics(tmp_path)["new"] == 1
 
 
 def put(run: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -187,7 +190,7 @@ def header(text: str, body: bytes = b"") -> Callable[[Path], None]:
 def metadata(text: str) -> Callable[[Path], None]:
     def change(run: Path) -> None:
         weights = safetensors.torch.load_file(run / WEIGHTS)
-        safetensors.torch.save_file(weights, run / WEIGHTS, {runs.KEY: text})
+        safetensors.torch.save_file(weights, run / WEIGHTS, {KEY: text})
 
     return change
 

@@ -12,15 +12,16 @@ import torch
 from kill_and_resume import LAST, new_run, only_run, start, stop_when
 from torch import Tensor
 
-from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
-from vae_exp.interrupts import Interrupted, Interrupts
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE
-from vae_exp.optimizers import Adam
-from vae_exp.training import Hardware, VAEModule
+from vae_exp.training.callbacks import QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupted, Interrupts
+from vae_exp.training.module import VAEModule
+from vae_exp.training.optimizers import Adam
 
 EPOCH = 10  # steps in an epoch of the small run
 LONG = ("epochs=100000", "task.checkpoint_seconds=1000")
@@ -104,7 +105,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_a_second_sigint_stops_at_once() -> None:
     code = """
 import os, signal
-from vae_exp.interrupts import Interrupts
+from vae_exp.training.interrupts import Interrupts
 with Interrupts() as interrupts:
     interrupts.deferred = True
     os.kill(os.getpid(), signal.{0})

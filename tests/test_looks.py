@@ -9,20 +9,22 @@ import pytest
 from kill_and_resume import small_config, train
 from omegaconf import OmegaConf
 
-from vae_exp import config, folders, reading, runs
-from vae_exp.__main__ import _main
+from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Findings, Look, Origin, look_at
 from vae_exp.analysis.completion import Completion
 from vae_exp.analysis.evaluate import Evaluate
 from vae_exp.analysis.interpolation import Interpolation
 from vae_exp.analysis.samples import Samples
 from vae_exp.building import build
+from vae_exp.cli.main import _main
+from vae_exp.config import composing, reading
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError
 from vae_exp.figures import figure
 from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.runs.metrics import read_metrics, write_metrics
 
 ABOUT = About("mnist", "threshold>0.5", "trained on 3 images")
 
@@ -85,11 +87,11 @@ def test_a_look_without_a_seed_takes_the_runs_and_gives_its_picture_again(run: P
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("task", config.choices("task"))
+@pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_task_as_it_is_shipped_has_its_own_name_alone(task: str) -> None:
-    cfg = config.composed(config.parse([f"task={task}"]))
+    cfg = composing.composed(composing.parse([f"task={task}"]))
     if reading.asks_for(cfg.task) == "run":
-        analysis = build(config.resolved(cfg, "task"), "task", Analysis)
+        analysis = build(composing.resolved(cfg, "task"), "task", Analysis)
         assert analysis.name == task
         assert look_at(_Silent(analysis), None, ABOUT, 0, Origin(0)).name == task  # type: ignore
 
@@ -159,18 +161,18 @@ def test_what_needs_no_images_runs_without_any(
     cfg.data.root = "${oc.env:VAE_EXP_DATA,data}"
     kept = OmegaConf.masked_copy(cfg, [*KNOBS, *GROUPS, "schema"])
     OmegaConf.save(kept, tmp_path / "run" / folders.CONFIG)
-    metrics = runs.read_metrics(tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
     metrics["data"]["name"] = "mnist"
-    runs.write_metrics(tmp_path / "run", metrics)
+    write_metrics(tmp_path / "run", metrics)
     _main([f"task={task}", "run=run"])
     assert (tmp_path / "run" / "figures" / f"{task}.png").stat().st_size > 1000
 
 
 def test_a_name_is_told_in_the_metrics_the_caption_and_the_row(run: Path) -> None:
-    assert runs.read_metrics(run)["run"]["name"] == "a first try"
+    assert read_metrics(run)["run"]["name"] == "a first try"
     found = looked(Samples(), origin=Origin(0, "a first try")).findings
     assert found.figures["samples"].get_supxlabel().startswith("a first try · MNIST")
-    from vae_exp import board
+    from vae_exp.training import board
 
     cfg = OmegaConf.load(run / folders.CONFIG)
     assert board.settings(cfg, run)["name"] == "a first try"
@@ -178,12 +180,12 @@ def test_a_name_is_told_in_the_metrics_the_caption_and_the_row(run: Path) -> Non
 
 @pytest.mark.parametrize("name", ["$x$", "[red]", "a|b", "", "x" * 61, "a:b", "a\\b", "`", "*"])
 def test_a_name_that_is_markup_is_refused_in_one_line(name: str, run: Path) -> None:
-    cfg = config.composed(config.parse([f"name={config.quoted(name)}"]))
+    cfg = composing.composed(composing.parse([f"name={composing.quoted(name)}"]))
     with pytest.raises(UserError, match=r"^name must be 1 to 60 letters"):
-        config.check(cfg, [])
-    metrics = runs.read_metrics(run)
+        composing.check(cfg, [])
+    metrics = read_metrics(run)
     metrics["run"]["name"] = name
-    runs.write_metrics(run, metrics)
+    write_metrics(run, metrics)
     with pytest.raises(UserError, match="name must be 1 to 60 letters"):
         _main(["task=samples", f"run={run}"])
 

@@ -25,10 +25,15 @@ from kill_and_resume import (
     wait_until,
 )
 
-from vae_exp import checkpointing, config, folders, runs, tasks
-from vae_exp.__main__ import _main
-from vae_exp.checkpointing import Checkpoints
+from vae_exp import folders
+from vae_exp.cli.main import _main
+from vae_exp.config import composing
 from vae_exp.errors import UserError
+from vae_exp.runs import loading, saving
+from vae_exp.runs.metrics import read_metrics
+from vae_exp.training import checkpointing
+from vae_exp.training import train as training_task
+from vae_exp.training.checkpointing import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(whole, root / f"{trainer.global_step}-after")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "Checkpoints", Snapshots)
+        patch.setattr(training_task, "Checkpoints", Snapshots)
         train(whole, "task.checkpoint_seconds=0")
     return root
 
@@ -139,7 +144,7 @@ def test_a_checkpoint_is_saved_when_the_time_has_come_and_not_before(
     train(tmp_path / "rarely", "task.checkpoint_seconds=1000")
     kept = torch.load(tmp_path / "rarely" / "checkpoints" / "previous.ckpt", weights_only=True)
     assert kept["global_step"] == 3  # the end of the first epoch
-    assert config.composed([]).task.checkpoint_seconds == 30
+    assert composing.composed([]).task.checkpoint_seconds == 30
 
 
 def test_a_run_on_other_images_is_not_resumed(stopped: Path, mnist: Path) -> None:
@@ -153,7 +158,7 @@ def test_a_run_on_other_images_is_not_resumed(stopped: Path, mnist: Path) -> Non
         ("epochs=3", "epochs was 2 when "),
         ("seed=1", "seed was 0 when "),
         ("lr=0.5", "optimizer.lr was 0.01 when "),
-        ("optimizer=adam", "optimizer._target_ was vae_exp.optimizers.AdamOneCycle when "),
+        ("optimizer=adam", "optimizer._target_ was vae_exp.training.optimizers.AdamOneCycle when "),
         ("objective=iwae", "objective._target_ was vae_exp.models.objectives.ELBO when "),
         ("model.encoder.hidden=[16]", "model.encoder.hidden was [32] when "),
         ("data.train_size=90", "data.train_size was 100 when "),
@@ -328,14 +333,14 @@ def test_latest_to_look_at_is_not_a_run_that_is_still_written(
 def test_numbers_that_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     def add(name: str) -> None:
         for index in range(10):
-            runs.add_findings(tmp_path, f"{name}{index}", {})
+            saving.add_findings(tmp_path, f"{name}{index}", {})
 
     threads = [threading.Thread(target=add, args=[name]) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(runs.read_metrics(tmp_path)["analyses"]) == 40
+    assert len(read_metrics(tmp_path)["analyses"]) == 40
 
 
 def test_a_run_that_another_process_is_writing_is_not_resumed(stopped: Path) -> None:
@@ -382,10 +387,10 @@ def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(
     process.communicate()
     assert not (run / WEIGHTS).exists()
     with pytest.raises(UserError, match="did not finish"):
-        runs.load(str(run))
+        loading.load(str(run))
     monkeypatch.chdir(tmp_path / "killed")
     with pytest.raises(UserError, match="run=latest found no finished run"):
-        runs.load("latest")
+        loading.load("latest")
     process = start(tmp_path / "killed", f"resume={run}")
     out, err = process.communicate()
     assert process.returncode == 0, err

@@ -10,12 +10,15 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from vae_exp import runs
+from vae_exp import folders
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.runs import loading, saving
+from vae_exp.runs.metrics import read_metrics, write_metrics
+from vae_exp.runs.weights import save_weights
 
 
 def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
@@ -30,15 +33,15 @@ def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
 
 def make_run(folder: Path, latent_dim: int = 2, saved: int | None = None) -> VAE:
     (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save({"model": model_config(saved or latent_dim)}, folder / runs.CONFIG)
+    OmegaConf.save({"model": model_config(saved or latent_dim)}, folder / folders.CONFIG)
     model = VAE(latent_dim, Encoder((8,)), Decoder((8,)))
-    runs.save_weights(model, folder / runs.WEIGHTS)
+    save_weights(model, folder / folders.WEIGHTS)
     return model
 
 
 def test_a_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model = make_run(tmp_path / "run")
-    loaded = runs.load(str(tmp_path / "run")).model
+    loaded = loading.load(str(tmp_path / "run")).model
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 
@@ -48,9 +51,9 @@ def test_latest_is_the_newest_finished_run(tmp_path: Path, monkeypatch: pytest.M
     for age, name in ((30, "outputs/a/1"), (10, "multirun/b/2/0"), (20, "outputs/c/3")):
         make_run(tmp_path / name)
         stamp = 1_700_000_000 - age
-        os.utime(tmp_path / name / runs.WEIGHTS, (stamp, stamp))
+        os.utime(tmp_path / name / folders.WEIGHTS, (stamp, stamp))
     (tmp_path / "outputs/z/9/checkpoints").mkdir(parents=True)  # still training
-    assert runs.find("latest") == Path("outputs/c/3")  # not a sweep's job
+    assert folders.find("latest") == Path("outputs/c/3")  # not a sweep's job
 
 
 def test_latest_without_a_run_says_what_to_do(
@@ -58,21 +61,21 @@ def test_latest_without_a_run_says_what_to_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="train one first"):
-        runs.find("latest")
+        folders.find("latest")
 
 
 def test_weights_of_another_latent_dim_are_refused_naming_both(tmp_path: Path) -> None:
     make_run(tmp_path, latent_dim=3, saved=2)
     with pytest.raises(UserError, match=r"encoder.parameters_of_q.weight is \[6, 8\].*\[4, 8\]"):
-        runs.load(str(tmp_path))
+        loading.load(str(tmp_path))
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
     make_run(tmp_path)
-    path = tmp_path / runs.WEIGHTS
+    path = tmp_path / folders.WEIGHTS
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=f"{runs.WEIGHTS} is damaged"):
-        runs.load(str(tmp_path))
+    with pytest.raises(UserError, match=f"{folders.WEIGHTS} is damaged"):
+        loading.load(str(tmp_path))
 
 
 class Bomb:
@@ -90,7 +93,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
     checkpoint.parent.mkdir()
     torch.save({"state_dict": Bomb(mark)}, checkpoint)
     with pytest.raises(UserError, match="trusted"):
-        runs.load(str(checkpoint))
+        loading.load(str(checkpoint))
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))
     assert mark.exists()  # the bomb works if pickle is trusted
@@ -101,10 +104,10 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
     [
         "os.system",
         "builtins.eval",
-        "vae_exp.runs.os.system",
-        "vae_exp.runs.subprocess.run",
-        "vae_exp.runs.Path",
-        "vae_exp.runs.write_metrics",
+        "vae_exp.runs.loading.os.system",
+        "vae_exp.runs.loading.subprocess.run",
+        "vae_exp.runs.loading.Path",
+        "vae_exp.runs.loading.write_metrics",
         "vae_exp",
         "",
         "subprocess.Popen",
@@ -135,9 +138,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_findings_are_added_beside_what_is_there(tmp_path: Path) -> None:
-    runs.write_metrics(tmp_path, {"run": {"seed": 0}})
-    runs.add_findings(tmp_path, "samples", {"seed": 1})
-    runs.add_findings(tmp_path, "scatter", {"seed": 2})
+    write_metrics(tmp_path, {"run": {"seed": 0}})
+    saving.add_findings(tmp_path, "samples", {"seed": 1})
+    saving.add_findings(tmp_path, "scatter", {"seed": 2})
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["run"] == {"seed": 0}
     assert metrics["analyses"] == {"samples": {"seed": 1}, "scatter": {"seed": 2}}
@@ -146,7 +149,7 @@ def test_findings_are_added_beside_what_is_there(tmp_path: Path) -> None:
 def test_metrics_of_a_newer_schema_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"schema": 2}')
     with pytest.raises(UserError, match=r"schema 2, this version reads 1"):
-        runs.read_metrics(tmp_path)
+        read_metrics(tmp_path)
 
 
 def test_a_run_of_an_older_version_still_loads(tmp_path: Path) -> None:
@@ -160,13 +163,13 @@ def test_a_run_of_an_older_version_still_loads(tmp_path: Path) -> None:
             "decoder": {"_target_": "vae_exp.networks.Decoder", **layer},
         },
     }
-    OmegaConf.save(old, tmp_path / "run" / runs.CONFIG)
+    OmegaConf.save(old, tmp_path / "run" / folders.CONFIG)
     weights = {
         name.replace("decoder.parameters_of_x.", "decoder.logits."): tensor
         for name, tensor in model.state_dict().items()
     }
-    save_file(weights, tmp_path / "run" / runs.WEIGHTS)
-    loaded = runs.load(str(tmp_path / "run")).model
+    save_file(weights, tmp_path / "run" / folders.WEIGHTS)
+    loaded = loading.load(str(tmp_path / "run")).model
     x = torch.ones(1, 784)
     assert torch.equal(loaded.posterior(x).mean, model.posterior(x).mean)
     z = torch.ones(3, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_exp import config
+from vae_exp.config import composing
 
 BIN = Path(sys.executable).parent
 SCRIPT = BIN / "vae-exp"
@@ -20,7 +20,12 @@ def run(line: str, folder: Path, path: str = BARE, **more: str) -> str:
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
-        env={"PATH": path, "HOME": str(folder), "PYTHONPATH": str(config.PACKAGE.parent), **more},
+        env={
+            "PATH": path,
+            "HOME": str(folder),
+            "PYTHONPATH": str(composing.PACKAGE.parent),
+            **more,
+        },
         capture_output=True,
         text=True,
         timeout=60,

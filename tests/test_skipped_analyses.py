@@ -7,15 +7,16 @@ import torch
 from kill_and_resume import WEIGHTS, small_config, train
 from omegaconf import OmegaConf
 
-from vae_exp import config
-from vae_exp.__main__ import _main
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.building import build
+from vae_exp.cli.main import _main
+from vae_exp.config import composing
+from vae_exp.config.composing import plain_config
 from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
-from vae_exp.tasks import Train, plain_config
+from vae_exp.training.train import Train
 
 QUICK = {
     "evaluate": ("task.long_iwae=20", "task.sandwich_images=2", "task.iwae=[1]"),
@@ -27,8 +28,8 @@ QUICK = {
 }
 TASKS = [
     name
-    for name in config.choices("task")
-    if OmegaConf.load(config.CONF / "task" / f"{name}.yaml")["_target_"].startswith(
+    for name in composing.choices("task")
+    if OmegaConf.load(composing.CONF / "task" / f"{name}.yaml")["_target_"].startswith(
         "vae_exp.analysis."
     )
 ]
@@ -43,8 +44,8 @@ CASES = [
 
 def splits_with(**sizes: int) -> Splits:
     words = [f"data.{name}={size}" for name, size in sizes.items()]
-    cfg = config.composed(config.parse(["data=debug", "data.source=digits", *words]))
-    data = build(config.resolved(cfg, "data"), "data", DigitsDataModule)
+    cfg = composing.composed(composing.parse(["data=debug", "data.source=digits", *words]))
+    data = build(composing.resolved(cfg, "data"), "data", DigitsDataModule)
     data.setup()
     return data.splits
 
@@ -54,8 +55,8 @@ def test_an_analysis_answers_or_says_why_not_of_a_single_image(
     task: str, split: str, latent_dim: int
 ) -> None:
     words = [f"task={task}", "run=latest", *QUICK.get(task, ())]
-    cfg = config.composed(config.parse(words))
-    analysis: Analysis = build(config.resolved(cfg, "task"), "task", Analysis)
+    cfg = composing.composed(composing.parse(words))
+    analysis: Analysis = build(composing.resolved(cfg, "task"), "task", Analysis)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = VAE(latent_dim, Encoder((8,)), Decoder((8,))).eval()

@@ -12,8 +12,8 @@ from conftest import refusal
 from kill_and_resume import LAST, WEIGHTS, checkpoint, same, start, stop_when, touched
 from test_end_to_end import ink
 
-from vae_exp import __main__ as cli
 from vae_exp import folders
+from vae_exp.cli import main as cli
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from test_sweep_runs import TINY, exit_code, only_sweep, refusal, rows
 
-from vae_exp import __main__ as cli
-from vae_exp import config, folders, tasks
-from vae_exp.interrupts import Interrupted, Interrupts
+from vae_exp import folders
+from vae_exp.cli import main as cli
+from vae_exp.config import composing
 from vae_exp.sweeping import differences, sweeps
+from vae_exp.training import train
+from vae_exp.training.interrupts import Interrupted, Interrupts
 
 LEARNING_RATE = "VAE_EXP_TEST_LR"
 
@@ -155,7 +157,9 @@ def test_many_jobs_are_told_of_at_once_and_composed_once(
     monkeypatch.setattr(launching, "_is_installed", lambda package: False)
     composed = []
     monkeypatch.setattr(
-        config, "composed", lambda job, compose=config.composed: composed.append(1) or compose(job)
+        composing,
+        "composed",
+        lambda job, compose=composing.composed: composed.append(1) or compose(job),
     )
     sweep = ("data=debug,full", "seed=range(0,100)", "hydra/launcher=joblib")
     assert "needs hydra_plugins" in refusal("-m", *sweep)
@@ -172,7 +176,7 @@ def test_a_job_that_has_saved_its_weights_is_finished_whatever_comes_after(
     def unprintable(*_: object) -> None:
         "±".encode("ascii")
 
-    monkeypatch.setattr(tasks, "summary", unprintable)
+    monkeypatch.setattr(train, "summary", unprintable)
     assert exit_code("-m", *TINY, "epochs=1", "seed=0") == 0
     sweep = only_sweep(tmp_path)
     assert [row["status"] for row in rows(sweep)] == ["finished"]

@@ -14,11 +14,12 @@ from rich.console import Console
 from scipy import stats
 from test_comparison import a_model, make_run, nudged
 
-from vae_exp import folders, runs
-from vae_exp.comparison import contend
+from vae_exp import folders
 from vae_exp.errors import UserError
 from vae_exp.figures import figure, png
 from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
+from vae_exp.runs.comparison import contend
+from vae_exp.runs.metrics import read_metrics
 from vae_exp.shell import command
 from vae_exp.sweeping import replicates, summary, sweeps
 from vae_exp.sweeping.differences import differences
@@ -195,7 +196,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Column:
             for _ in range(changes + seed):
                 model = nudged(model)
             folder = make_run(root / f"{name}{seed}", model, seed)
-            found = runs.read_metrics(folder)
+            found = read_metrics(folder)
             found["validation"] = {"best_elbo": -100.0 * (1 + changes)}
             words = (f"lr={name}", f"seed={seed}")
             setting.runs[seed] = sweeps.Job(seed, folder, words, sweeps.FINISHED, found)

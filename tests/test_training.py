@@ -10,19 +10,20 @@ import setuptools  # noqa: F401  torch.compile needs it loaded before another li
 import torch
 from torch import Tensor
 
-from vae_exp.callbacks import QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
 from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms, estimate
-from vae_exp.fitting import fit as plain_fit
 from vae_exp.inference import bounds
-from vae_exp.interrupts import Interrupts
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, IWAE, Compiled
 from vae_exp.models.vae import VAE
-from vae_exp.optimizers import Adam, AdamOneCycle
-from vae_exp.training import Hardware, VAEModule
+from vae_exp.training.callbacks import QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.fitting import fit as plain_fit
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.module import VAEModule
+from vae_exp.training.optimizers import Adam, AdamOneCycle
 
 
 def small_model(seed: int = 0) -> VAE:

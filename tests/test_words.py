@@ -15,11 +15,14 @@ from conftest import refusal
 from omegaconf import DictConfig, OmegaConf
 from test_comparison import a_model, data_config, make_run, nudged
 
-from vae_exp import __main__ as cli
-from vae_exp import config, folders, knobs, runs, tasks
+from vae_exp import folders, knobs
 from vae_exp.building import build
+from vae_exp.cli import main as cli
+from vae_exp.config import composing
 from vae_exp.data import DigitsDataModule
 from vae_exp.errors import UserError
+from vae_exp.runs import describing
+from vae_exp.runs.metrics import write_metrics
 from vae_exp.sweeping import sweeps
 
 LOOKS = {"compare": ["runs=[latest,latest]"], "summarise": ["sweep=latest"]}
@@ -76,9 +79,9 @@ def problem(*words: str) -> str | None:
 
 def accepted(*words: str) -> DictConfig:
     """A config that passes every check."""
-    overrides = config.parse(words)
-    cfg = config.composed(overrides)
-    config.check(cfg, overrides)
+    overrides = composing.parse(words)
+    cfg = composing.composed(overrides)
+    composing.check(cfg, overrides)
     return cfg
 
 
@@ -167,7 +170,7 @@ def test_a_list_says_how_it_is_written() -> None:
 
 def base_of(task: str) -> list[str]:
     """A command of a task with what the task needs."""
-    trained = config.trains(config.composed(config.parse([f"task={task}"])))
+    trained = composing.trains(composing.composed(composing.parse([f"task={task}"])))
     return [f"task={task}", *([] if trained else LOOKS.get(task, ["run=latest"]))]
 
 
@@ -196,17 +199,17 @@ def another(key: str, value: Any, draw: random.Random) -> Any:
 
 def keys_of(task: str) -> list[tuple[str, Any]]:
     """All that can be given to any command, with the values that a command of this task has."""
-    cfg = config.composed(config.parse(base_of(task)))
-    plain = {name: config.resolved(cfg, name) for name in [*knobs.KNOBS, *knobs.GROUPS]}
+    cfg = composing.composed(composing.parse(base_of(task)))
+    plain = {name: composing.resolved(cfg, name) for name in [*knobs.KNOBS, *knobs.GROUPS]}
     return [(key, value) for key, value in leaves(plain) if not isinstance(value, dict)]
 
 
 def read_by(cfg: DictConfig) -> dict[str, Any]:
     """What the task of a config is given."""
-    if config.trains(cfg):
-        return {"seed": cfg.seed, **{name: config.resolved(cfg, name) for name in knobs.GROUPS}}
-    task = config.resolved(cfg, "task")
-    figures = config.resolved(cfg, "figures")
+    if composing.trains(cfg):
+        return {"seed": cfg.seed, **{name: composing.resolved(cfg, name) for name in knobs.GROUPS}}
+    task = composing.resolved(cfg, "task")
+    figures = composing.resolved(cfg, "figures")
     root = cfg.data.root
     return {"seed": cfg.seed, "run": cfg.run, "root": root, "task": task, "figures": figures}
 
@@ -228,7 +231,7 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
             assert "did you mean" not in told, (task, word, told)
 
 
-@pytest.mark.parametrize("task", config.choices("task"))
+@pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_value_is_found_in_what_the_task_reads_or_its_key_is_refused(task: str) -> None:
     check_read_or_refused(task, seed=0, share=0.1)
 
@@ -271,7 +274,7 @@ def check_hints(task: str, seed: int, count: int) -> int:
     return suggested
 
 
-@pytest.mark.parametrize("task", config.choices("task"))
+@pytest.mark.parametrize("task", composing.choices("task"))
 def test_what_is_suggested_for_a_mistyped_key_is_accepted(task: str) -> None:
     check_hints(task, seed=0, count=5)
 
@@ -287,12 +290,12 @@ def mnist_run(folder: Path, model: Any, root: Path, used: Path) -> Path:
     module.setup()
     metrics = {
         "run": {"seed": 0, "wall_seconds": 1.0},
-        "data": tasks.describe_data(module.splits, module.splits.test),
-        "validation": tasks.test_numbers(model, module.splits.validation, 0),
-        "test": tasks.test_numbers(model, module.splits.test, 0),
+        "data": describing.describe_data(module.splits, module.splits.test),
+        "validation": describing.test_numbers(model, module.splits.validation, 0),
+        "test": describing.test_numbers(model, module.splits.test, 0),
     }
     metrics["validation"]["best_elbo"] = metrics["validation"]["elbo"]["mean"]
-    runs.write_metrics(folder, metrics)
+    write_metrics(folder, metrics)
     return folder
 
 
@@ -334,7 +337,7 @@ def test_what_would_complete_nothing_is_not_installed() -> None:
 def test_bash_completes_what_can_be_given(folder: Path) -> None:
     program = folder / "bin" / "vae-exp"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom vae_exp.__main__ import main\n\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom vae_exp.cli.main import main\n\nmain()\n")
     program.chmod(0o755)
     script = """
         eval "$(vae-exp -sc install=bash)"
@@ -349,14 +352,14 @@ def test_bash_completes_what_can_be_given(folder: Path) -> None:
         "vae-exp lat": ["latent_dim="],
         "vae-exp data=d": ["data=debug"],
         "vae-exp task=samples run=latest task.c": ["task.columns="],
-        "vae-exp -m objective=": [f"objective={name}" for name in config.choices("objective")],
+        "vae-exp -m objective=": [f"objective={name}" for name in composing.choices("objective")],
     }
     done = subprocess.run(
         ["bash", "-c", script, "bash", *lines],
         env={
             **os.environ,
             "PATH": f"{program.parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(config.PACKAGE.parent),
+            "PYTHONPATH": str(composing.PACKAGE.parent),
         },
         capture_output=True,
         text=True,

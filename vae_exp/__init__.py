@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from vae_exp.evaluation.evidence import evidence
     from vae_exp.evaluation.gap import inference_gap
     from vae_exp.evaluation.importance import iwae
-    from vae_exp.fitting import fit
     from vae_exp.models.networks import Decoder, Encoder
     from vae_exp.models.objectives import ELBO, IWAE
     from vae_exp.models.vae import VAE, top_half
-    from vae_exp.optimizers import Adam, AdamOneCycle
-    from vae_exp.runs import load
+    from vae_exp.runs.loading import load
+    from vae_exp.training.fitting import fit
+    from vae_exp.training.optimizers import Adam, AdamOneCycle
 
 __all__ = [
     "ELBO",
@@ -67,12 +67,12 @@ _HOMES = {
     "evaluation.evidence": ["evidence"],
     "evaluation.gap": ["inference_gap"],
     "evaluation.importance": ["iwae"],
-    "fitting": ["fit"],
+    "training.fitting": ["fit"],
     "models.networks": ["Decoder", "Encoder"],
     "models.objectives": ["ELBO", "IWAE"],
     "models.vae": ["VAE", "top_half"],
-    "optimizers": ["Adam", "AdamOneCycle"],
-    "runs": ["load"],
+    "training.optimizers": ["Adam", "AdamOneCycle"],
+    "runs.loading": ["load"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

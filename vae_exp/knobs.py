@@ -9,18 +9,16 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from vae_exp.errors import UserError
+from vae_exp.parts import CONF
 from vae_exp.ranges import Range
 from vae_exp.schema import SCHEMA
 
 NAME = r"[\w .,()+=-]{1,60}"  # nothing that Markdown, matplotlib or rich would take for markup
-PACKAGE = Path(__file__).resolve().parent
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
 def knob(

@@ -9,7 +9,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_exp import config, folders, knobs
+from vae_exp import folders, knobs
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.sweeping import launching, search, sweeps, working
 
@@ -28,11 +29,11 @@ def start(
     for override in overrides:
         if override.key_or_group == "hydra.sweep.subdir":
             raise UserError("hydra.sweep.subdir is the number of a job, which cannot be changed")
-    jobs = config.jobs(cfg, overrides)
+    jobs = composing.jobs(cfg, overrides)
     plain = []
     looks = []
     for job, composed in zip(jobs, _checked(jobs), strict=True):
-        if config.trains(composed):
+        if composing.trains(composed):
             plain.append([_without_interpolation(override, composed) for override in job])
         else:
             looks.append(job)
@@ -43,11 +44,11 @@ def start(
     for_hydra = [word for word in for_hydra if not word.startswith("hydra.sweep.dir=")]
     planned = [_parted(words)[1] for words in plain]
     if launching.searches(cfg):
-        swept = [each.input_line for each in config.parse(others) if each.is_sweep_override()]
+        swept = [each.input_line for each in composing.parse(others) if each.is_sweep_override()]
         plan = sweeps.Plan(None, [*planned[0], *map(str, swept)], for_hydra)
     else:
         plan = sweeps.Plan(planned, [], for_hydra)
-    folder = Path(config.resolved(cfg, "hydra.sweep.dir"))
+    folder = Path(composing.resolved(cfg, "hydra.sweep.dir"))
     if any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
         launching.refuse_if_used(folder)
         folders.make(folder, exist_ok=True)
@@ -68,26 +69,26 @@ def resume(overrides: list[Override]) -> int:
         override.key_or_group == "resume" and override.is_sweep_override() for override in others
     ):
         raise UserError("resume goes on with one sweep at a time: give one folder, or latest")
-    folder = sweeps.find_unfinished(config.resumed(config.composed(others), others))
+    folder = sweeps.find_unfinished(composing.resumed(composing.composed(others), others))
     if folder is None:
         print("nothing to resume: every sweep in multirun is finished or under way")
         return 0
     plan = sweeps.read_plan(folder)
     for_hydra, _ = _parted(_words(overrides))
     for words in plan.jobs if plan.jobs is not None else [plan.fixed]:
-        job = config.parse_file(words, folder / sweeps.JOBS)
+        job = composing.parse_file(words, folder / sweeps.JOBS)
         if plan.jobs is None:
             job = [override for override in job if not override.is_sweep_override()]
-        checked = config.composed(job)
-        config.check(checked, job)
+        checked = composing.composed(job)
+        composing.check(checked, job)
         if checked.task.get("output") is not None:  # a file of this machine, named by another
             raise UserError(f"{folder / sweeps.JOBS} holds a job that writes {checked.task.output}")
     place = launching.place(folder)
-    given = config.parse([*for_hydra, place])
-    cfg = config.composed([*given, *(job if plan.jobs is None else [])])
+    given = composing.parse([*for_hydra, place])
+    cfg = composing.composed([*given, *(job if plan.jobs is None else [])])
     launching.refuse_missing_plugins(cfg)
     if plan.jobs is None:
-        search.refuse_if_lost(folder, config.resolved(cfg, "hydra.sweeper"))
+        search.refuse_if_lost(folder, composing.resolved(cfg, "hydra.sweeper"))
     numbers = [str(job.number) for job in sweeps.jobs(folder) if job.status in sweeps.TO_DO]
     if plan.jobs is not None and not numbers:
         print(f"nothing to resume: {folder} is finished or under way")
@@ -113,9 +114,9 @@ def _checked(jobs: Sequence[list[Override]]) -> Iterator[DictConfig]:
         others = [override for override in job if override not in values]
         kind = (*_words(others), *(override.key_or_group for override in values))
         if kind not in shared or not _set(shared[kind], values):
-            shared[kind] = config.composed(job)
-            config.refuse_shared(shared[kind])
-        config.check(shared[kind], job)
+            shared[kind] = composing.composed(job)
+            composing.refuse_shared(shared[kind])
+        composing.check(shared[kind], job)
         yield shared[kind]
 
 
@@ -148,10 +149,10 @@ def _without_interpolation(override: Override, cfg: DictConfig) -> str:
     given = override.value()
     if not (isinstance(given, str) and "${" in given) or override.is_hydra_override():
         return word
-    value = config.resolved(cfg, override.key_or_group)
+    value = composing.resolved(cfg, override.key_or_group)
     if isinstance(value, dict | list) or "${" in str(value):
         return word
-    text = config.quoted(value) if isinstance(value, str) else str(value)
+    text = composing.quoted(value) if isinstance(value, str) else str(value)
     return f"{word.partition('=')[0]}={'null' if value is None else text}"
 
 
@@ -178,7 +179,7 @@ def _look_at_all(
     for job in jobs:
         print(f"{' '.join(_parted(_words(job))[1])}:", flush=True)
         try:
-            look(config.composed(job), job)
+            look(composing.composed(job), job)
         except UserError as error:
             refused += 1
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
@@ -191,7 +192,7 @@ def _words(overrides: Iterable[Override]) -> list[str]:
 
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:
     """Words for Hydra itself, and the others."""
-    mine = [override.is_hydra_override() for override in config.parse(words)]
+    mine = [override.is_hydra_override() for override in composing.parse(words)]
     return (
         [word for word, hydras in zip(words, mine, strict=True) if hydras],
         [word for word, hydras in zip(words, mine, strict=True) if not hydras],

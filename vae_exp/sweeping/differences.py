@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vae_exp.comparison import Contender, contend
+from vae_exp.runs.comparison import Contender, contend
 from vae_exp.sweeping.replicates import Column, Difference, interval
 
 IMAGES = "sha256 of the test images"

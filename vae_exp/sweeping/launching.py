@@ -14,14 +14,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import config, folders
+from vae_exp import folders
 from vae_exp.atomic import write_atomically
+from vae_exp.config import composing
 from vae_exp.errors import UserError
-from vae_exp.interrupts import Interrupted
 from vae_exp.shell import command, install
 from vae_exp.sweeping import sweeps
 from vae_exp.sweeping.search import best, hush, repair
 from vae_exp.sweeping.working import INCOMPLETE, job
+from vae_exp.training.interrupts import Interrupted
 
 EXTRAS = {
     "hydra_joblib_launcher": "joblib",
@@ -107,7 +108,7 @@ def run(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> int:
 
 def place(folder: Path) -> str:
     """The word that lets a sweep have its folder."""
-    return f"hydra.sweep.dir={config.quoted(str(folder.resolve()))}"
+    return f"hydra.sweep.dir={composing.quoted(str(folder.resolve()))}"
 
 
 def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> str:
@@ -136,7 +137,7 @@ def _hydra(words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
     """Hydra, as its own command line sets it up for a multirun."""
     from hydra._internal.callbacks import Callbacks
 
-    with config.initialized():
+    with composing.initialized():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         cfg = hydra.compose_config(
@@ -188,11 +189,11 @@ def _go_on(cfg: DictConfig, context: HydraContext, folder: Path, known: list[swe
         for job in known
         if job.status == sweeps.CUT_OFF and (job.folder / folders.CHECKPOINTS).is_dir()
     ]
-    given = config.parse(cfg.hydra.overrides.task)
+    given = composing.parse(cfg.hydra.overrides.task)
     fixed = [str(word.input_line) for word in given if not word.is_sweep_override()]
     # What the search drew for a job lies in the job's own config, by which it goes on.
     _batches(cfg, context, folder, dict.fromkeys(numbers, fixed), numbers)
-    repair(folder, config.resolved(cfg, "hydra.sweeper"))
+    repair(folder, composing.resolved(cfg, "hydra.sweeper"))
 
 
 def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
@@ -225,7 +226,7 @@ class _OnlyJobs:
     ) -> Sequence[JobReturn]:
         """Launch jobs; raises UserError if one holds words for Hydra itself."""
         for words in job_overrides:
-            config.parse_file(words, f"the study in {self.place}")
+            composing.parse_file(words, f"the study in {self.place}")
         return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
 
 

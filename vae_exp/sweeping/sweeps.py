@@ -15,10 +15,12 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from vae_exp import config, files, folders, plain
+from vae_exp import files, folders
 from vae_exp.atomic import write_atomically
+from vae_exp.config import composing
 from vae_exp.errors import UserError
-from vae_exp.metrics import read_metrics
+from vae_exp.runs import plain
+from vae_exp.runs.metrics import read_metrics
 from vae_exp.schema import SCHEMA, check_schema
 
 ROOT = "multirun"
@@ -92,7 +94,7 @@ def value_of(word: str) -> str:
 @cache
 def _parts(word: str) -> tuple[str, str]:
     try:
-        [override] = config.parse([word])
+        [override] = composing.parse([word])
     except UserError:  # a folder from elsewhere may hold anything
         key, _, text = word.partition("=")
         return key.lstrip("+~"), text

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_exp import folders, surroundings
 from vae_exp.atomic import write_atomically
+from vae_exp.config.composing import plain_config
 from vae_exp.errors import UserError
 from vae_exp.sweeping import sweeps
 from vae_exp.sweeping.replicates import validation_of
@@ -63,7 +64,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _run(cfg: DictConfig, folder: Path) -> float | None:
     if (folder / folders.CHECKPOINTS).is_dir():
-        from vae_exp import tasks
+        from vae_exp.training import tasks
 
         return tasks.resume(folder)
     config_of = {
@@ -73,9 +74,9 @@ def _run(cfg: DictConfig, folder: Path) -> float | None:
     }  # as Hydra would have written before the job is held
     for name, node in config_of.items():
         write_atomically(folder, name, OmegaConf.to_yaml(node).encode())
-    from vae_exp import tasks
+    from vae_exp.training import tasks
 
-    return tasks.execute(cfg)
+    return tasks.execute(plain_config(cfg), folder)
 
 
 def _found(folder: Path) -> float | None:

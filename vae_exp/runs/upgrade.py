@@ -10,6 +10,11 @@ MOVED = {
     "vae_exp.networks.Decoder": "vae_exp.models.networks.Decoder",
     "vae_exp.objectives.ELBO": "vae_exp.models.objectives.ELBO",
     "vae_exp.objectives.IWAE": "vae_exp.models.objectives.IWAE",
+    "vae_exp.optimizers.Adam": "vae_exp.training.optimizers.Adam",
+    "vae_exp.optimizers.AdamOneCycle": "vae_exp.training.optimizers.AdamOneCycle",
+    "vae_exp.training.Hardware": "vae_exp.training.hardware.Hardware",
+    "vae_exp.distributed.Processes": "vae_exp.training.distributed.Processes",
+    "vae_exp.tasks.Train": "vae_exp.training.train.Train",
 }
 RENAMED = {"decoder.logits.": "decoder.parameters_of_x."}  # weights, by the start of their names
 

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vae_exp import folders, plain, runs
+from vae_exp import folders
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
-from vae_exp.tasks import splits_of
+from vae_exp.runs import loading, plain
+from vae_exp.runs.looking import splits_of
+from vae_exp.runs.metrics import read_metrics
 
 QUANTITIES = {
     "elbo": ("ELBO", "bound"),
@@ -77,7 +79,7 @@ def contend(specs: Sequence[str], seed: int, root: str | None = None) -> list[Co
     root: the folder of the images, if not the first run's own.
     """
     paths = [folders.find(spec) for spec in specs]
-    loaded = [runs.load(str(path)) for path in paths]
+    loaded = [loading.load(str(path)) for path in paths]
     metrics = [tested(run.folder) for run in loaded]
     protocols = [protocol_of(found) for found in metrics]
     for path, protocol in zip(paths[1:], protocols[1:], strict=True):
@@ -114,7 +116,7 @@ def recorded_estimate(found: dict[str, Any]) -> Estimate:
 
 def tested(folder: Path) -> dict[str, Any]:
     """A run's metrics.json with its test numbers; raises UserError if it has none."""
-    metrics = runs.read_metrics(folder)
+    metrics = read_metrics(folder)
     if not metrics.get("test", {}).keys() >= QUANTITIES.keys() or "data" not in metrics:
         raise UserError(f"{folder / folders.METRICS} has no test numbers: train the run to its end")
     return metrics

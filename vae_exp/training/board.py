@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import text
 
-from vae_exp import folders, plain, runs
+from vae_exp import folders
 from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
 from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.models.vae import VAE
+from vae_exp.runs import plain, saving
 
 Setting = bool | int | float | str
 
@@ -86,7 +87,7 @@ def start(writer: SummaryWriter, settings: Mapping[str, Setting], config: dict[s
         kinds = {bool: "bool_value", str: "string_value"}
         setattr(info.hparams[name], kinds.get(type(value), "number_value"), value)
     _add(writer, metadata.SESSION_START_INFO_TAG, session_start_info=info)
-    _add_text(writer, "config", f"```yaml\n{runs.config_text(config)}```", 0)
+    _add_text(writer, "config", f"```yaml\n{saving.config_text(config)}```", 0)
 
 
 def end(writer: SummaryWriter, metrics: Mapping[str, Any], step: int) -> None:

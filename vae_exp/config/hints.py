@@ -9,9 +9,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from vae_exp import signatures
+from vae_exp.config.reading import Composer, Incomplete, leaves
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.knobs import KNOBS, all_groups
-from vae_exp.reading import Composer, Incomplete, leaves
 
 SIMILAR = 0.6  # the least difflib ratio of a hint
 Refusal = Callable[[list[str]], UserError | None]

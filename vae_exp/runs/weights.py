@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 from vae_exp import files
 from vae_exp.atomic import write_atomically
 from vae_exp.errors import Damaged, Torn, UserError, first_line
-from vae_exp.metrics import Count, Name, Words
 from vae_exp.models.vae import VAE
+from vae_exp.runs.metrics import Count, Name, Words
+from vae_exp.runs.upgrade import renamed
 from vae_exp.schema import SCHEMA, check_schema
-from vae_exp.upgrade import renamed
 
 KEY = "vae_exp"  # of what is ours in a checkpoint and in the header of the weights
 METADATA = "__metadata__"  # of what is not a tensor in the header

@@ -1,140 +1,44 @@
-"""What a command does: train a model, put one question to a finished run, or compare several."""
+"""Train a model, test it, save it, and put every analysis to it."""
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vae_exp import board, checkpointing, folders, runs
-from vae_exp import config as configs
-from vae_exp.analysis.base import Analysis, Origin, answer, look_at
+from vae_exp import folders
+from vae_exp.analysis.base import Analysis, Origin, answer
 from vae_exp.building import build
-from vae_exp.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
-from vae_exp.checkpointing import Checkpoints
-from vae_exp.data import DigitsDataModule, Split, Splits
+from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.data.settings import check_source
-from vae_exp.distributed import Lost, left_at_the_end
 from vae_exp.errors import Damaged, UserError, check_positive
-from vae_exp.evaluation.estimates import elbo_terms, estimate
 from vae_exp.figures import Style
-from vae_exp.fitting import Objective, OptimizerFactory
-from vae_exp.interrupts import Interrupted, Interrupts
-from vae_exp.knobs import GROUPS
-from vae_exp.looking import about, keep, origin_of, show, show_figures
 from vae_exp.models.objectives import Compiled
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import stream_seed
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
+from vae_exp.runs import saving
+from vae_exp.runs.describing import describe_data, describe_images, describe_model, test_numbers
+from vae_exp.runs.looking import keep, show_figures
+from vae_exp.runs.metrics import write_metrics
+from vae_exp.runs.weights import load_weights, save_weights
 from vae_exp.shell import program
-from vae_exp.training import Hardware, VAEModule
-from vae_exp.watch import Diverged
-
-
-def execute(cfg: DictConfig, seed_is_given: bool = True) -> float | None:
-    """Run the config's task; training returns its val/elbo, for searches over settings.
-
-    A look at a run takes the run's own seed if none is given.
-    """
-    config = plain_config(cfg)
-    task = build(config["task"], "task", Callable)
-    if isinstance(task, Train):
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        folders.refuse_if_used(folder)
-        return task(config, folder)
-    try:
-        if isinstance(task, Analysis):
-            look(task, config, config["seed"] if seed_is_given else None)
-        else:
-            task(config)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
-    return None
-
-
-def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """A composed config as plain containers: whatever it refers to is looked up now, and once."""
-    keys = [str(key) for key in cfg if key != "hydra"]
-    return {key: configs.resolved(cfg, key) for key in keys}
-
-
-def resume(folder: Path) -> float:
-    """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
-    config, task = _recorded(folder)
-    print(f"resuming {folder}", flush=True)
-    return task(config, folder.resolve())
-
-
-def assist(folder: Path, interrupts: Interrupts) -> None:
-    """Share the steps of a run that another process has started."""
-    config, task = _recorded(folder)
-    task.assist(config, folder.resolve(), interrupts)
-
-
-def _recorded(folder: Path) -> tuple[dict[str, Any], "Train"]:
-    config = runs.read_config(folder, [*GROUPS, "seed"])
-    task = build(config["task"], "task", Callable)
-    if not isinstance(task, Train):
-        raise UserError(f"{folder / folders.CONFIG} has a task that does not train")
-    return config, task
-
-
-def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> None:
-    """Put one analysis to a finished run and keep what it finds in the run's folder."""
-    console = Console()
-    run = runs.load(config["run"])
-    metrics = runs.read_metrics(run.folder)
-    origin = origin_of(metrics, folders.find(config["run"]))
-    seed = origin.seed if seed is None else seed
-    root = config["data"].get("root")
-    known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
-    images = known or splits_of(run, root)
-    reason = analysis.unsuited(run.model, images)
-    if reason is not None:
-        raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
-    found = look_at(analysis, run.model, images, seed, origin)
-    style: Style = build(config["figures"], "figures", Style)
-    keep(found, seed, run.folder, style)
-    show(found.findings, run.folder, style, console)
-
-
-def splits_of(run: runs.Run, root: str | None = None) -> Splits:
-    """The very images that a run was made with, below ``root`` if it is given.
-
-    Raises UserError if they are not at hand.
-    """
-    path = run.folder / folders.CONFIG
-    node = run.config.get("data")
-    if not isinstance(node, dict):
-        raise UserError(f"{path}: data is missing")
-    node = node if root is None else {**node, "root": root}
-    made_with = runs.read_metrics(run.folder).get("data")
-    if root is not None and made_with is not None and made_with["name"] == "digits":
-        raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
-    if made_with is not None:
-        name = made_with["name"]
-        check_source(f"{run.folder / folders.METRICS}: data.name", name)
-        node = {**node, "source": name}
-    try:
-        data: DigitsDataModule = build(node, "data", DigitsDataModule)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    data.setup()
-    if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
-        raise UserError(
-            f"{run.folder} was tested on images with sha256 {made_with['sha256'][:12]}…, those at "
-            f"hand have {data.splits.test.sha256[:12]}…: point data.root to those of the run"
-        )
-    return data.splits
+from vae_exp.training import board, checkpointing
+from vae_exp.training.callbacks import EpochProgress, FiguresDuringTraining, QuietTensorBoard
+from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training.distributed import Lost, left_at_the_end
+from vae_exp.training.fitting import Objective, OptimizerFactory
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.interrupts import Interrupted, Interrupts
+from vae_exp.training.module import VAEModule
+from vae_exp.training.watch import Diverged
 
 
 class Train:
@@ -210,7 +114,7 @@ class Train:
         if start:
             console.print(f"going on after step {start.step}")
         else:
-            runs.write_config(folder, config)
+            saving.write_config(folder, config)
         seed = config["seed"]
         analyses = self._suited(module.model, data.splits, console)
         checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
@@ -235,7 +139,7 @@ class Train:
                 "name": self.name,
                 "seed": seed,
                 "epochs": self.epochs,
-                **runs.provenance(),
+                **saving.provenance(),
             },
             "data": describe_data(data.splits, data.splits.test),
             "model": describe_model(module.model),
@@ -246,7 +150,7 @@ class Train:
             "test": test_numbers(module.model, data.splits.test, seed),
         }
         metrics["run"]["wall_seconds"] = round(checkpoints.elapsed, 2)
-        runs.write_metrics(folder, metrics)
+        write_metrics(folder, metrics)
         last_step = module.global_step - 1  # at which the last epoch's bounds were logged
         board.end(logger.experiment, metrics, last_step)
         board.project(folder, module.model, data.splits.test)
@@ -260,7 +164,7 @@ class Train:
                 keep(found, seed, folder, style)
                 board.add_figures(logger.experiment, found.findings.figures, last_step)
         logger.experiment.close()
-        runs.save_weights(module.model, folder / folders.WEIGHTS)
+        save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
         for findings in (look.findings for look in looks):
             if findings.brief is not None:
@@ -304,7 +208,7 @@ class Train:
             torch.manual_seed(stream_seed(config["seed"], "weights"))
             model: VAE = build(config["model"], "model", VAE)
         if start:
-            runs.load_weights(model, start.path)
+            load_weights(model, start.path)
         objective = build(config["objective"], "objective", Objective)
         optimizer = build(config["optimizer"], "optimizer", OptimizerFactory)
         if hardware.compile:
@@ -346,12 +250,6 @@ def images(config: dict[str, Any], start: checkpointing.Start | None) -> DigitsD
     return data
 
 
-def describe_images(splits: Splits) -> dict[str, Any]:
-    """Which images a run trains on, validates on and tests on."""
-    parts = (splits.train, splits.validation, splits.test)
-    return {"name": splits.source, **{part.name: part.sha256 for part in parts}}
-
-
 def hush_lightning() -> None:
     """Leave the terminal to the progress of training: Lightning's tips are not for the user."""
     for name in (
@@ -362,17 +260,6 @@ def hush_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):
         warnings.filterwarnings("ignore", module="pytorch_lightning", category=category)
-
-
-def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
-    """The ELBO and its two terms over a whole split, with standard errors."""
-    terms = elbo_terms(model.eval(), split.images, samples=1, seed=seed)
-    sampled = {"samples": 1, "seed": seed}
-    return {
-        "elbo": estimate(terms.bound, "ELBO, KL in closed form", **sampled).as_dict(),
-        "kl": estimate(terms.kl, "closed form").as_dict(),
-        "log_likelihood": estimate(terms.log_likelihood, "Monte Carlo", **sampled).as_dict(),
-    }
 
 
 def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
@@ -386,28 +273,6 @@ def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
     }
     # Its name from before another bound could be trained.
     return {"best": best, **({"best_elbo": value} if objective.name == "elbo" else {})}
-
-
-def describe_data(splits: Splits, split: Split) -> dict[str, Any]:
-    """Which images a number is about."""
-    return {
-        "name": splits.source,
-        "split": split.name,
-        "images": len(split),
-        "origin": split.origin,
-        "trained_on": splits.trained_on,
-        "binarization": splits.binarization,
-        "sha256": split.sha256,
-        "notice": splits.notice,
-    }
-
-
-def describe_model(model: VAE) -> dict[str, Any]:
-    """What a model is made of."""
-    return {
-        "latent_dim": model.latent_dim,
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
 
 
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:

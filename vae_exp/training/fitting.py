@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from vae_exp.inference import bounds
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE, Terms
-from vae_exp.optimizers import Adam, refuse_forgotten
 from vae_exp.probability.streams import generator
+from vae_exp.training.optimizers import Adam, refuse_forgotten
 
 
 @runtime_checkable

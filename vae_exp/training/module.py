@@ -1,28 +1,21 @@
-"""The LightningModule: a bound becomes a loss; and the Trainer it runs on."""
+"""The LightningModule: a bound becomes a loss."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from vae_exp import memory
-from vae_exp.checkpoint_io import AtomicIO
 from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
-from vae_exp.errors import UserError, check_positive
-from vae_exp.fitting import Objective, OptimizerFactory
 from vae_exp.inference import bounds
 from vae_exp.models.vae import VAE, Terms
-from vae_exp.optimizers import refuse_forgotten
 from vae_exp.probability.streams import generator
-from vae_exp.watch import Diverged, Watch
+from vae_exp.training.fitting import Objective, OptimizerFactory
+from vae_exp.training.optimizers import refuse_forgotten
+from vae_exp.training.watch import Diverged, Watch
 
 
 class BoundMeter(nn.Module):
@@ -189,59 +182,3 @@ class VAEModule(pl.LightningModule):
         if schedule is None:
             return optimizer
         return [optimizer], [schedule]
-
-
-class Hardware:
-    """What a run trains on, as Lightning names it."""
-
-    module: type[VAEModule] = VAEModule
-    several = False  # devices
-
-    def __init__(self, accelerator: str = "cpu", devices: int = 1, compile: bool = False):
-        if accelerator not in ("cpu", "gpu", "auto"):
-            raise UserError(f"trainer.accelerator must be cpu, gpu or auto, got {accelerator!r}")
-        check_positive("trainer.devices", devices)
-        if devices > 1 and not self.several:
-            raise UserError(f"trainer.devices above 1 needs trainer=ddp, got {devices}")
-        if accelerator == "gpu" and not torch.cuda.is_available():
-            raise UserError("trainer.accelerator=gpu needs a GPU that torch can use: trainer=cpu")
-        self.accelerator = accelerator
-        self.devices = devices
-        self.compile = compile
-
-    @property
-    def device(self) -> torch.device:
-        """Of the first process."""
-        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
-        return torch.device("cuda" if on_gpu else "cpu")
-
-    def strategy(self) -> str | Strategy:
-        """How the devices work together."""
-        return "auto"
-
-    def check(self, data: DigitsDataModule) -> None:
-        """Raise UserError if the devices cannot share the batches."""
-
-    def together(self, folder: Path) -> AbstractContextManager[None]:
-        """While entered, all processes of a run are at work."""
-        return nullcontext()
-
-    def trainer(
-        self, epochs: int, folder: Path, logger: TensorBoardLogger, callbacks: list[pl.Callback]
-    ) -> pl.Trainer:
-        """A Trainer that does nothing per step but step."""
-        return pl.Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            strategy=self.strategy(),
-            max_epochs=epochs,
-            default_root_dir=folder,
-            logger=logger,
-            callbacks=callbacks,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            # Else SLURM_NTASKS, RANK and the like would let it look for a cluster.
-            plugins=[AtomicIO(), LightningEnvironment()],
-        )

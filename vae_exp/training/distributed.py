@@ -1,7 +1,7 @@
 """One run on several devices: DDP in processes that share each batch and end together.
 
 The process that a person started is the first; it starts the others, which read the run's own
-config (``vae_exp.helper``). Lightning's own launcher would run the command again instead: then
+config (``training/helper.py``). Lightning's own launcher would run the command again instead: then
 ``resume=latest`` no longer means the same run, and Hydra makes folders.
 """
 
@@ -24,8 +24,9 @@ from torch import Tensor
 
 from vae_exp.data import DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError
-from vae_exp.training import BoundMeter, Hardware, VAEModule
-from vae_exp.watch import Diverged
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.module import BoundMeter, VAEModule
+from vae_exp.training.watch import Diverged
 
 GRACE = 20.0  # seconds for this process to notice by itself that another has ended
 PATIENCE = 5.0  # seconds for another to end if this one has failed
@@ -139,7 +140,7 @@ class Helper:
         self.name = f"process {rank + 1} of {processes}"
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vae_exp.helper", str(folder)],
+            [sys.executable, "-m", "vae_exp.training.helper", str(folder)],
             env={**os.environ, "LOCAL_RANK": str(rank)},
             stdin=subprocess.PIPE,  # never written to: its end tells that this process has ended
             stdout=subprocess.DEVNULL,

@@ -9,9 +9,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from vae_exp.errors import UserError
-from vae_exp.knobs import CONF, GROUPS, KNOBS, all_groups, choices
+from vae_exp.knobs import GROUPS, KNOBS, all_groups, choices
+from vae_exp.parts import CONF
 
-TRAIN = "vae_exp.tasks.Train"
+TRAIN = "vae_exp.training.train.Train"
 ASKED = {
     "run": ("a finished run: run=latest or run=FOLDER", "latest, a run's folder or a checkpoint"),
     "runs": ("finished runs: runs=[FOLDER,FOLDER]", "latest, a run's folder or a checkpoint"),

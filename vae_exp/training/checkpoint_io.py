@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vae_exp import runs
 from vae_exp.atomic import replacing
+from vae_exp.runs.weights import load_checkpoint
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -28,4 +28,4 @@ class AtomicIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint onto the processor; raises UserError if it cannot be trusted."""
-        return runs.load_checkpoint(Path(path))
+        return load_checkpoint(Path(path))

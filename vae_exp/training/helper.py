@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from vae_exp.errors import UserError
-from vae_exp.interrupts import Unheard
+from vae_exp.training.interrupts import Unheard
 
 
 def main(folder: Path) -> int:
@@ -14,7 +14,7 @@ def main(folder: Path) -> int:
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         with Unheard() as interrupts:
-            from vae_exp.tasks import assist
+            from vae_exp.training.tasks import assist
 
             assist(folder, interrupts)
     except UserError as error:

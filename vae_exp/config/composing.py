@@ -26,19 +26,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_exp import hints, reading, signatures
+from vae_exp import signatures
+from vae_exp.config import hints, reading
+from vae_exp.config.reading import looked_at as looked_at
+from vae_exp.config.reading import training_knobs as training_knobs
+from vae_exp.config.reading import trains as trains
 from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.folders import CONFIG
 from vae_exp.knobs import GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
 from vae_exp.parts import CONF as CONF
 from vae_exp.parts import PACKAGE as PACKAGE
-from vae_exp.reading import looked_at as looked_at
-from vae_exp.reading import training_knobs as training_knobs
-from vae_exp.reading import trains as trains
 
 RECORDS = str(CONFIG.parent)
-SHARED = "vae_exp.distributed.Processes"
+SHARED = "vae_exp.training.distributed.Processes"
 MANY_JOBS, MOST_JOBS = 100, 10_000  # of a sweep
 REFUSALS = (
     HydraException,
@@ -342,6 +343,12 @@ def resolved(cfg: DictConfig, key: str) -> Any:
     except (OmegaConfBaseException, AttributeError) as error:
         at = getattr(error, "full_key", None) or key
         raise UserError(f"{at}: {_first_line(error)}") from error
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain containers: whatever it refers to is looked up now, and once."""
+    keys = [str(key) for key in cfg if key != "hydra"]
+    return {key: resolved(cfg, key) for key in keys}
 
 
 def _translated(error: Exception, overrides: Sequence[Override]) -> UserError:

@@ -13,16 +13,15 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_exp import runs
 from vae_exp.atomic import copy_atomically
-from vae_exp.callbacks import QuietTensorBoard
 from vae_exp.errors import Damaged, Torn, UserError
 from vae_exp.folders import CHECKPOINTS, within
-from vae_exp.interrupts import Interrupts
+from vae_exp.runs.upgrade import upgraded_config
+from vae_exp.runs.weights import KEY, load_place
 from vae_exp.schema import SCHEMA
-from vae_exp.training import VAEModule
-from vae_exp.upgrade import upgraded_config
-from vae_exp.weights import load_place
+from vae_exp.training.callbacks import QuietTensorBoard
+from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.module import VAEModule
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
@@ -107,7 +106,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Add what a resumed run needs to know beside Lightning's own."""
         assert isinstance(pl_module, VAEModule)
-        checkpoint[runs.KEY] = {
+        checkpoint[KEY] = {
             "schema": SCHEMA,
             "best": self.best,
             "best_by": pl_module.judge,
@@ -122,7 +121,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Go on from there; a best by another bound is none."""
         assert isinstance(pl_module, VAEModule)
-        ours = checkpoint[runs.KEY]
+        ours = checkpoint[KEY]
         if ours.get("best_by", pl_module.judge) == pl_module.judge:
             self.best = ours["best"]
         self._earlier = ours["seconds"]
@@ -177,19 +176,19 @@ class Start:
     @property
     def events(self) -> dict[str, int]:
         """How long the event files were."""
-        return dict(self.contents[runs.KEY]["events"])
+        return dict(self.contents[KEY]["events"])
 
     @property
     def images(self) -> dict[str, Any]:
         """Which images the run saw."""
-        return dict(self.contents[runs.KEY]["images"])
+        return dict(self.contents[KEY]["images"])
 
     def refuse_changes(self, config: Mapping[str, Any]) -> None:
         """Raise UserError if the config trains otherwise than the run was trained until then.
 
         Where the images lie, the trainer and the task, but for its epochs, may have changed.
         """
-        saved = upgraded_config(self.contents[runs.KEY].get("settings", {}))
+        saved = upgraded_config(self.contents[KEY].get("settings", {}))
         before = dict(_dotted(saved))
         for key, value in _dotted(settings(config)):
             if before.get(key, value) != value:

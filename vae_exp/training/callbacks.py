@@ -13,12 +13,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vae_exp import board, files
+from vae_exp import files
 from vae_exp.analysis.base import Analysis, Origin, answer
 from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import DigitsDataModule
 from vae_exp.folders import EVENTS, within
-from vae_exp.training import VAEModule
+from vae_exp.training import board
+from vae_exp.training.module import VAEModule
 
 
 class QuietTensorBoard(TensorBoardLogger):

@@ -1,0 +1,281 @@
+"""The command line: compose, check, run a task; nothing heavy is imported before it runs."""
+
+import argparse
+import contextlib
+import errno
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import configure_log
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from vae_exp import folders, knobs, shell
+from vae_exp.config import composing, reading
+from vae_exp.errors import UserError
+from vae_exp.surroundings import settle
+from vae_exp.training.interrupts import Interrupted, Interrupts
+
+REFUSED = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+HELP = """\
+Train variational autoencoders on binarised MNIST and look at what they learnt.
+
+{examples}
+
+Knobs, given as knob=value:
+{knobs}
+
+Groups, given as group=choice (the default is marked *):
+{groups}
+
+--cfg job shows every key of a command's config; each can be given, as in
+data.train_size=500. --hydra-help lists the options of Hydra.\
+"""
+
+EXAMPLES = {
+    "data=debug epochs=5": "train on a few images",
+    "-m latent_dim=2,5 seed=0,1": "try every combination",
+    "+sweep=optuna": "search for settings",
+    "task=samples run=latest": "look at the last run",
+    "resume=latest": "go on with a stopped run",
+}
+
+
+def main() -> None:
+    """Entry point of `vae-exp` and of `python -m vae_exp`.
+
+    Exits with 2 if input is refused, and with 130 or 143 if SIGINT or SIGTERM stopped it.
+    """
+    try:
+        settle()
+        with Interrupts():
+            _main(sys.argv[1:])
+    except UserError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(REFUSED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        sys.exit(REFUSED)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
+
+
+def _main(argv: list[str]) -> None:
+    args = _arguments(argv)
+    if args.help:
+        print(help_text())
+    elif args.hydra_help or args.shell_completion:
+        installs = any(word.startswith("install=") for word in args.overrides)
+        if args.shell_completion and installs and Path(sys.argv[0]).name == "__main__.py":
+            raise UserError(
+                "shells complete the command vae-exp, not python -m vae_exp: "
+                'eval "$(vae-exp -sc install=bash)"'
+            )
+        _hydra(argv, _job)
+    else:
+        overrides = composing.parse(args.overrides)
+        flags = [word for word in argv if word not in args.overrides]
+        words = [*flags, *(str(override.input_line) for override in overrides)]
+        _dispatch(args, overrides, words)
+
+
+def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
+    reading.refuse_repeated(overrides)
+    shows = args.cfg or args.info
+    if any(override.key_or_group == "resume" for override in overrides):
+        if shows:
+            raise UserError(
+                "resume takes the config that lies in the run's folder, so there is none to show"
+            )
+        if args.multirun:
+            from vae_exp.sweeping import command
+
+            sys.exit(command.resume(overrides))
+        _resume(overrides)
+        return
+    fixed = [override for override in overrides if not override.is_sweep_override()]
+    cfg = composing.composed(fixed)
+    multirun = args.multirun or composing.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN
+    if multirun and not shows:
+        from vae_exp.sweeping import command
+
+        sys.exit(command.start(cfg, overrides, _look))
+    cfg = composing.composed(overrides)
+    composing.check(cfg, overrides)
+    if not multirun:
+        reading.refuse_hydras(overrides, "run" if composing.trains(cfg) else "look")
+    find = folders.find
+    if reading.asks_for(cfg.task) == "sweep":
+        from vae_exp.sweeping import sweeps
+
+        find = sweeps.find
+    for spec in composing.looked_at(cfg):
+        found = find(spec)
+        if spec == "latest" and not shows:
+            print(f"latest is {found}", flush=True)
+    if shows:
+        _hydra(words, _job)
+    elif composing.trains(cfg):
+        _run(words, cfg, overrides)
+    else:
+        _look(cfg, overrides)
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        args, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error}; --help shows what there is") from error
+    for word in rest:
+        if word.startswith("-"):
+            raise UserError(f"unknown option {word!r}; --help shows what there is")
+    args.overrides += rest
+    modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} cannot be given together")
+    if args.resolve and not args.cfg:
+        raise UserError("--resolve belongs to --cfg job")
+    for name in ("config_dir", "config_path", "config_name", "experimental_rerun"):
+        if getattr(args, name):
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option} is not supported; hydra.searchpath adds a folder of configs")
+    return args
+
+
+def _hydra(words: list[str], job: Callable[[DictConfig], Any]) -> None:
+    sys.argv = [sys.argv[0], *words]
+    hydra.main(config_path=str(composing.CONF), config_name="config", version_base="1.3")(job)()
+
+
+def _job(cfg: DictConfig) -> Any:
+    """What Hydra runs; in a sweep, whatever it raises fails this job alone."""
+    from vae_exp.training.tasks import execute
+
+    return execute(composing.plain_config(cfg), Path(HydraConfig.get().runtime.output_dir))
+
+
+def _resume(overrides: list[Override]) -> None:
+    """Go on with a run in its own folder; its own config is the whole config."""
+    cfg = composing.composed(overrides)
+    spec = composing.resumed(cfg, overrides)
+    with folders.hold_unfinished(spec) as folder:
+        if folder is not None:
+            configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
+            from vae_exp.training.tasks import resume
+
+            resume(folder)
+        elif spec == "latest":
+            print("nothing to resume: every run in outputs and multirun is finished or under way")
+        else:
+            print(f"nothing to resume: {Path(spec)} is finished")
+
+
+def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
+    """A single run: a mistake that only it can find is one line too, and leaves no folder."""
+    place = Path(composing.resolved(cfg, "hydra.run.dir"))
+    chosen = any(override.key_or_group == "hydra.run.dir" for override in overrides)
+    folder = place.resolve()
+    if chosen:
+        folders.refuse_if_not_empty("hydra.run.dir", folder)
+    before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
+    if not chosen:
+        place = folders.claim(place)
+        words = [*words, f"hydra.run.dir={composing.quoted(str(place))}"]
+    folders.make(place / folders.LOCK.parent, exist_ok=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints what the disk says as a traceback
+    refused = []
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            return _job(cfg)
+        except UserError as error:
+            refused.append(error)
+            sys.exit(REFUSED)
+
+    try:
+        with folders.hold(place):  # before Hydra writes what resume=latest looks for
+            _hydra(words, job)
+    except SystemExit:
+        if refused:
+            _discard(place.resolve(), before)
+            raise refused[0] from None
+        raise
+    except OSError as error:
+        _discard(place.resolve(), before)
+        raise OSError(error.errno, error.strerror, error.filename or str(place)) from error
+
+
+def _look(cfg: DictConfig, overrides: list[Override]) -> None:
+    """A task on finished runs: Hydra makes no folder. A seed that is not given is the run's."""
+    HydraConfig.instance().cfg = None
+    with flag_override(cfg, ["struct", "readonly"], [False, False]):
+        del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
+    from vae_exp.training.tasks import execute
+
+    given = any(override.key_or_group == "seed" for override in overrides)
+    execute(composing.plain_config(cfg), None, seed_is_given=given)
+
+
+def _discard(folder: Path, before: set[Path]) -> None:
+    """Remove a run's config, if it has come no further, and the folders that were made for it."""
+    with contextlib.suppress(OSError):  # the folder is gone, or another run lies beside it
+        if [path.name for path in folder.iterdir()] != [composing.RECORDS]:
+            return
+        shutil.rmtree(folder / composing.RECORDS)
+        for made in (folder, *folder.parents):
+            if made in before:
+                return
+            made.rmdir()
+
+
+def help_text() -> str:
+    """What `--help` prints."""
+    return HELP.format(
+        examples="\n".join(_example_lines()),
+        knobs="\n".join(knobs.help_lines()),
+        groups="\n".join(_group_lines()),
+    )
+
+
+def _example_lines() -> list[str]:
+    commands = {shell.command(*words.split()): meaning for words, meaning in EXAMPLES.items()}
+    width = max(map(len, commands))
+    return [f"  {typed:<{width}}  {meaning}" for typed, meaning in commands.items()]
+
+
+def _group_lines() -> list[str]:
+    defaults: dict[str, str] = {}
+    for entry in OmegaConf.load(composing.CONF / "config.yaml").defaults:
+        if isinstance(entry, DictConfig):
+            defaults.update({str(key): str(value) for key, value in entry.items()})
+    lines = []
+    for group in knobs.all_groups():
+        default = defaults.get(group)
+        names = (f"{name}*" if name == default else name for name in knobs.choices(group))
+        first = f"  {group:<12} "
+        lines += textwrap.wrap(
+            ", ".join(names), 80, initial_indent=first, subsequent_indent=" " * len(first)
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

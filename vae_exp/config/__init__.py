@@ -1,0 +1,1 @@
+"""The config of a command: composed once, checked once."""

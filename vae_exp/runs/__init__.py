@@ -1,0 +1,1 @@
+"""A run's folder: what is saved in it, how it is found, loaded and looked at again."""

@@ -1,0 +1,1 @@
+"""Training under Lightning, its checkpoints and exact resume; `fit` in plain PyTorch."""
