@@ -82,6 +82,24 @@ def test_a_run_in_a_hostile_environment_is_a_run_like_any_other(tmp_path: Path) 
     assert len(logged(folder)["val/elbo"]) == 1
 
 
+RC = "text.usetex: True\naxes.facecolor: black\nfont.size: 30\n"
+
+
+@pytest.mark.slow
+def test_a_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(RC, encoding="utf-8")
+    words = new_run(TINY[0], "data.source=digits", "~task.analyses.scatter")
+    done = run("-m", "vae_exp", "-m", *words, "lr=1e-3,1e-2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = tmp_path.glob("multirun/*/*")
+    pictures = [folder / "0" / "figures" / "samples.png", folder / "sweep.png"]
+    drawn = [path.read_bytes() for path in pictures]
+    (tmp_path / "matplotlibrc").unlink()
+    for words in (["task=samples", f"run={folder / '0'}"], ["task=summarise", f"sweep={folder}"]):
+        assert run("-m", "vae_exp", *words, cwd=tmp_path).returncode == 0
+    assert [path.read_bytes() for path in pictures] == drawn
+
+
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, PLAIN], ids=["ascii", "C"])
 def test_output_has_replacements_for_letters_that_there_are_not(
     variables: dict[str, str], tmp_path: Path
