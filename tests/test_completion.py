@@ -35,7 +35,8 @@ from vae_exp.evaluation.completion import (
 )
 from vae_exp.evaluation.masks import visible_pixels
 from vae_exp.inference import bounds
-from vae_exp.inference.lattice import Table, integrate
+from vae_exp.inference.lattice import integrate
+from vae_exp.inference.tiles import Table
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior

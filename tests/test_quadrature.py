@@ -16,9 +16,10 @@ from torch import Tensor
 from vae_exp.errors import UserError
 from vae_exp.evaluation.exact import evidence, vae_table
 from vae_exp.inference import bounds
-from vae_exp.inference.lattice import Table, integrate
+from vae_exp.inference.lattice import integrate
 from vae_exp.inference.quadrature import hermite_elbo, posterior_grid
 from vae_exp.inference.svi import elbo_of
+from vae_exp.inference.tiles import Table
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian

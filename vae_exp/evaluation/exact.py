@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from vae_exp.inference.lattice import ENTRIES, Integral, Table, integrate
+from vae_exp.inference.lattice import ENTRIES, Integral, integrate
 from vae_exp.inference.progress import Progress
+from vae_exp.inference.tiles import Table
 from vae_exp.models.vae import VAE
 
 MOST_DIMS = 2
@@ -16,6 +17,7 @@ def is_exact(model: VAE) -> bool:
 
 def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
     """log p(x, z) of images x [B, D], or of the ``pixels`` [d] that x [B, d] shows."""
+    discrete = model.likelihood_family.discrete
     return Table(
         # Distinct rows in order are all rows if there are as many: no copy of the data then.
         lambda rows, z: model.joint_log_density_table(
@@ -26,6 +28,8 @@ def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
         x.dtype,
         x.device,
         model.prior_family.reach(),
+        model.prior_family.log_tail if discrete else None,
+        (lambda z: model.joint_ceiling(z, pixels)) if discrete else None,
     )
 
 

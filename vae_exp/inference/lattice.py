@@ -7,7 +7,6 @@ off by about 2 exp(−2π²σ²/h²) an axis, so each halving takes the error to
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,33 +14,13 @@ from torch import Tensor
 
 from vae_exp.errors import UserError
 from vae_exp.inference.progress import Progress, share, silent
+from vae_exp.inference.scan import SCAN, scan
+from vae_exp.inference.tiles import SIDE, Source, Support, Table, bound_of, offsets_of
 
-SIDE = 0.48  # of a tile in the scan
-GROWTH = 1.5  # of that square, as long as mass is found in what it grew by
-GROWTHS = 3  # at most: to [−20.2, 20.2]
-SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
 # Side of a tile and points an axis in it: the step halves from 0.06 to 0.0019.
 LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16)))
 FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rough themselves
-DROPPED = 25.0  # nats below an image's peak at which a tile is left out
 ENTRIES = 1 << 22  # of the largest table in memory
-TILES = 1 << 14  # of one image at most
-
-
-@dataclass(frozen=True)
-class Table:
-    """The log densities to integrate, one an image, normalised or not.
-
-    ``log_joint(rows, z)`` is log p(x_b, z_g) of the images ``rows`` [b], distinct and in order, at
-    z [G, Z], as [b, G].
-    """
-
-    log_joint: Callable[[Tensor, Tensor], Tensor]
-    images: int
-    latent_dim: int
-    dtype: torch.dtype = torch.float32
-    device: torch.device | str = "cpu"
-    reach: float = 6.0  # half the side of the box that is scanned first
 
 
 @dataclass(frozen=True)
@@ -86,7 +65,7 @@ def integrate(
         )
     images = max(1, entries // 16**2)
     blocks = torch.split(torch.arange(table.images, device=table.device), images)
-    source = _Source(table, entries)
+    source = Source(table, entries)
     parts = []
     for done, rows in enumerate(blocks):
         report = share(progress or silent, done / len(blocks), 1 / len(blocks))
@@ -99,68 +78,10 @@ def integrate(
     )
 
 
-class _Source:
-    """A table that counts what is asked of it."""
-
-    def __init__(self, table: Table, entries: int):
-        self.table = table
-        self.entries = entries
-        self.points = 0
-        self.evaluations = 0
-
-    def __call__(self, rows: Tensor, z: Tensor) -> Tensor:
-        self.points += len(z)
-        self.evaluations += len(rows) * len(z)
-        return self.table.log_joint(rows, z.to(self.table.dtype))
-
-
-@dataclass(frozen=True)
-class _Support:
-    """Which tiles can hold mass of which image, as pairs [P] in the order of the tiles.
-
-    A tile is its number along each axis, counted from the lower end of the middle tile of the
-    scan. Its cuts into 2^Z are 2 tile + {0, 1} an axis.
-    """
-
-    tiles: Tensor  # [T, Z]
-    tile: Tensor  # [P]
-    image: Tensor  # [P]
-    left_out: Tensor  # [B] log of a bound on the mass in all other tiles
-
-    def centre(self, index: int, side: float) -> Tensor:
-        return _centre(self.tiles[index], side)
-
-    def narrow(
-        self, bounds: Tensor, peak: Tensor, pending: Tensor, cuts: int, side: float
-    ) -> "_Support":
-        """Cut the tiles into parts of a side and keep those that matter to a pending image.
-
-        bounds [P, cuts^Z] and peak [B] are the highest log densities that the parts can hold, and
-        that were seen. An image that would need too many tiles is left with none.
-        """
-        dims = self.tiles.shape[1]
-        matters = bounds > peak[self.image, None] - DROPPED
-        fraction = torch.exp(bounds - peak[self.image, None]).masked_fill(matters, 0).sum(1)
-        lost = torch.zeros_like(peak).index_add(0, self.image, fraction)
-        left_out = torch.logaddexp(self.left_out, lost.log() + peak + dims * math.log(side))
-        left_out = torch.where(pending, left_out, self.left_out)
-        parts = cuts**dims
-        key = self.tile[:, None] * parts + torch.arange(parts, device=peak.device)
-        kept = matters & pending[self.image, None]
-        sizes = torch.bincount(self.image, kept.sum(1), len(peak))
-        kept &= (sizes <= TILES)[self.image, None]
-        key, order = torch.sort(key[kept], stable=True)
-        image = self.image[:, None].expand(-1, parts)[kept][order]
-        key, tile = torch.unique_consecutive(key, return_inverse=True)
-        corner = _grid(torch.arange(cuts, device=peak.device), dims)
-        tiles = cuts * self.tiles[key // parts] + corner[key % parts]
-        return _Support(tiles, tile, image, left_out)
-
-
 def _integrate_block(
-    source: _Source, rows: Tensor, tolerance: float, progress: Progress
+    source: Source, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
-    support, peak, half_width = _scan(source, rows, share(progress, 0.0, 0.5))
+    support, peak, half_width = scan(source, rows, share(progress, 0.0, 0.5))
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
     for level, (side, per_axis) in enumerate(LEVELS):
@@ -185,76 +106,10 @@ def _integrate_block(
     return result | {"converged": result["error"] <= tolerance, "half_width": half_width}
 
 
-def _scan(source: _Source, rows: Tensor, progress: Progress) -> tuple[_Support, Tensor, Tensor]:
-    """Look at every tile of a square, which grows for the images that have mass in its border.
-
-    Returns the support, the highest log density seen and the half-width searched, [B] each.
-    """
-    dims, device = source.table.latent_dim, rows.device
-    count, width = len(rows), math.ceil(source.table.reach / SIDE - 0.5)
-    peak = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
-    left_out, half_width = peak.clone(), peak.clone()
-    pending = torch.arange(count, device=device)
-    tiles, pairs, seen = [_grid(torch.arange(-width, width + 1, device=device), dims)], [], 0
-    for growth in range(GROWTHS + 1):
-        report = share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
-        top, bound = _scan_tiles(source, rows[pending], tiles[-1], report)
-        peak[pending] = torch.maximum(peak[pending], top)
-        active = bound > peak[pending, None] - DROPPED
-        rest = bound.masked_fill(active, -math.inf).logsumexp(1) + dims * math.log(SIDE)
-        left_out[pending] = torch.logaddexp(left_out[pending], rest.double())
-        half_width[pending] = (width + 0.5) * SIDE
-        tile, image = active.T.nonzero(as_tuple=True)
-        pairs.append((tile + seen, pending[image]))
-        seen += len(tiles[-1])
-        if growth > 0:
-            pending = pending[active.any(1)]
-        if not len(pending):
-            break
-        wider = math.ceil(GROWTH * width)
-        square = _grid(torch.arange(-wider, wider + 1, device=device), dims)
-        tiles.append(square[square.abs().amax(1) > width])
-        width = wider
-    else:
-        left_out[pending] = math.inf
-    tile, image = (torch.cat(part) for part in zip(*pairs, strict=True))
-    occupied, tile = torch.unique_consecutive(tile, return_inverse=True)
-    return _Support(torch.cat(tiles)[occupied], tile, image, left_out), peak, half_width
-
-
-def _scan_tiles(
-    source: _Source, rows: Tensor, tiles: Tensor, progress: Progress
-) -> tuple[Tensor, Tensor]:
-    """The highest log density that was seen, [B], and the highest that a tile can hold, [B, T]."""
-    dims = source.table.latent_dim
-    per_axis = SCAN[dims]
-    offsets = _offsets(SIDE, per_axis, dims, rows.device)
-    peak, bounds = [], []
-    parts = torch.split(tiles, max(1, source.entries // (len(rows) * len(offsets))))
-    axes = tuple(range(1, dims + 1))
-    for done, part in enumerate(parts):
-        z = (_centre(part, SIDE) + offsets[:, None]).reshape(-1, dims)
-        f = source(rows, z).view(len(rows), *[per_axis] * dims, len(part))
-        peak.append(f.amax((*axes, -1)))
-        bounds.append(_bound(f, axes))
-        progress((done + 1) / len(parts))
-    return torch.stack(peak).amax(0).double(), torch.cat(bounds, 1)
-
-
-def _bound(f: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """The highest value that f can have among and around its points along some axes.
-
-    A concave quadratic exceeds the nearest point of a lattice of step h by at most
-    ¼ h² (|f₁₁| + |f₂₂|), and h² f_ii are its second differences.
-    """
-    bends = [f.diff(n=2, dim=axis).abs().amax(axes) for axis in axes]
-    return f.amax(axes) + 0.25 * torch.stack(bends).sum(0)
-
-
 def _sum_lattice(
-    source: _Source,
+    source: Source,
     rows: Tensor,
-    support: _Support,
+    support: Support,
     side: float,
     per_axis: int,
     cuts: int,
@@ -263,7 +118,7 @@ def _sum_lattice(
     """Sums over the points of the tiles, and the bounds [P, cuts^Z] of the tiles' parts."""
     dims = source.table.latent_dim
     sums = _Sums(len(rows), dims, rows.device)
-    offsets = _offsets(side, per_axis, dims, rows.device)
+    offsets = offsets_of(side, per_axis, dims, rows.device)
     features = _features(offsets, side, per_axis).to(source.table.dtype)
     patches = [cuts, per_axis // cuts] * dims
     within = tuple(range(2, 2 * dims + 1, 2))
@@ -273,7 +128,7 @@ def _sum_lattice(
         centre = support.centre(index, side)
         f = source(rows[images], centre + offsets)
         sums.add(images, f, features, centre)
-        bounds.append(_bound(f.view(-1, *patches), within).flatten(1).double())
+        bounds.append(bound_of(f.view(-1, *patches), within).flatten(1).double())
         progress((index + 1) / len(images_of_tile))
     return sums, torch.cat(bounds)
 
@@ -339,22 +194,6 @@ class _Sums:
             "entropy": log_integral - self.log_density / total,
             "step": torch.full_like(total, step),
         }
-
-
-def _grid(axis: Tensor, dims: int) -> Tensor:
-    """Every point with its coordinates on an axis, the last running fastest: [G, Z]."""
-    return torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
-
-
-def _centre(tiles: Tensor, side: float) -> Tensor:
-    """The middle of tiles [.., Z] of a side."""
-    return (tiles.double() + 0.5) * side - 0.5 * SIDE
-
-
-def _offsets(side: float, per_axis: int, dims: int, device: torch.device) -> Tensor:
-    """The points of a tile about its centre, in the middle of equal cells: [G, Z]."""
-    axis = torch.arange(per_axis, dtype=torch.float64, device=device)
-    return _grid(((axis + 0.5) / per_axis - 0.5) * side, dims)
 
 
 def _features(offsets: Tensor, side: float, per_axis: int) -> Tensor:

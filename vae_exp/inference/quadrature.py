@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vae_exp.errors import UserError
 from vae_exp.inference import svi
-from vae_exp.inference.lattice import Integral, Table
+from vae_exp.inference.lattice import Integral
 from vae_exp.inference.svi import LogJoint
+from vae_exp.inference.tiles import Table
 from vae_exp.probability.distributions import Posterior
 
 MOST_DIMS = 2  # beyond which a product of rules has too many nodes

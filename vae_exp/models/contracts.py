@@ -56,11 +56,20 @@ class Prior(nn.Module, ABC):
         """Half the side of a box about the origin outside which the mass is below 1e-8."""
         return 6.0
 
+    def log_tail(self, half_side: float) -> float | None:
+        """An upper bound on the log mass outside a box about the origin, in nats; None if unknown.
+
+        Exact evidence searches until this bound is negligible. If it is unknown, the search ends
+        if a ring about the box looks empty, and a mode far out may be missed.
+        """
+        return None
+
 
 class Likelihood(nn.Module, ABC):
     """p(x | z) as a function of what the decoder says of each pixel."""
 
     outputs = 1  # of the decoder for each pixel
+    discrete = False  # whether p(x | z) is a mass, so that log p(x | z) is never above 0
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:
@@ -68,6 +77,10 @@ class Likelihood(nn.Module, ABC):
 
     def check_values(self, x: Tensor) -> None:
         """Raise UserError if images hold values of which this likelihood says nothing."""
+
+    def ceiling(self, parameters: Tensor) -> Tensor:
+        """The most that log p(x | z) can be for any image, if ``discrete``: [G, ..] -> [G]."""
+        return parameters.new_zeros(len(parameters))
 
     def table(self, parameters: Tensor, x: Tensor) -> Tensor:
         """log p of every image under every z: parameters [G, ..], x [B, D] -> [B, G] in nats."""

@@ -156,6 +156,10 @@ class VAE(nn.Module):
         """log p(x, z) of every image at every z: x [B, D], z [G, Z] -> [B, G]."""
         return self.log_prior(z) + self.likelihood_family.table(self.decoder(z, pixels), x)
 
+    def joint_ceiling(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """The most that log p(x, z) can be, whatever x of discrete pixels: [G, Z] -> [G]."""
+        return self.log_prior(z) + self.likelihood_family.ceiling(self.decoder(z, pixels))
+
     def log_likelihood_of_each(
         self, x: Tensor, pixels: Tensor | None = None
     ) -> Callable[[Tensor], Tensor]:

@@ -13,6 +13,8 @@ from vae_exp.probability.densities import bernoulli_log_density_table
 class BernoulliLikelihood(Likelihood):
     """p(x | z) = Π_i Bernoulli(x_i; σ(logit_i)); the decoder says one logit a pixel."""
 
+    discrete = True
+
     def __init__(self) -> None:
         super().__init__()
 
@@ -27,6 +29,10 @@ class BernoulliLikelihood(Likelihood):
                 f"x must hold 0 and 1 alone, got values from {x.min():.3g} to {x.max():.3g}: "
                 "grey images have no Bernoulli log mass, binarise them"
             )
+
+    def ceiling(self, parameters: Tensor) -> Tensor:
+        """Σ_i log σ(|logit_i|), the log mass of the likeliest image: [G, D] -> [G]."""
+        return -F.softplus(-parameters.abs()).sum(-1)
 
     def table(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Logits [G, D], x [B, D] -> [B, G], as one product of matrices."""

@@ -1,0 +1,91 @@
+"""Posteriors far from the origin: the prior's tail says how far the integral has to look."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import Tensor, nn
+
+from vae_exp.evaluation.exact import evidence
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.priors import StandardNormal
+from vae_exp.models.vae import VAE
+
+FLOAT64 = {"dtype": torch.float64}
+
+
+def opening_at(place: float, latent_dim: int, pixels: int = 784, steep: float = 8.0) -> VAE:
+    """A decoder whose one unit tells dark images from light ones only beyond z₁ = place."""
+    model = VAE(latent_dim, Encoder((2,)), Decoder((1,)), shape=(pixels,)).double()
+    layer = model.decoder.features[0]
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[0, 0] = steep
+        layer.bias.fill_(-steep * place)
+        model.decoder.parameters_of_x.weight.fill_(1.0)
+        model.decoder.parameters_of_x.bias.zero_()
+    return model
+
+
+def log_evidence_on_the_line(model: VAE, x: Tensor) -> float:
+    """log p(x) of a model that reads z₁ alone, by SciPy."""
+    low = torch.linspace(-45, 45, 90_001, **FLOAT64)
+    z = torch.zeros(len(low), model.latent_dim, **FLOAT64)
+    z[:, 0] = low
+    with torch.no_grad():
+        joint = model.joint_log_density(x, z) + 0.5 * (model.latent_dim - 1) * math.log(2 * math.pi)
+    peak = joint.max().item()
+
+    def density(place: float) -> float:
+        at = torch.zeros(1, model.latent_dim, **FLOAT64)
+        at[0, 0] = place
+        with torch.no_grad():
+            rest = 0.5 * (model.latent_dim - 1) * math.log(2 * math.pi)
+            return math.exp(model.joint_log_density(x, at).item() + rest - peak)
+
+    places = low[joint > peak - 40].tolist()
+    mass, _ = quad(density, places[0], places[-1], points=[low[joint.argmax()].item()], limit=500)
+    return peak + math.log(mass)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize("place", [7.0, 14.0, 16.0, 21.0, 28.0])
+def test_a_mode_that_lies_far_out_is_found(place: float, latent_dim: int) -> None:
+    model, x = opening_at(place, latent_dim), torch.ones(1, 784, **FLOAT64)
+    found = evidence(model, x)
+    assert found.converged.all()
+    assert found.log_p_x.item() == pytest.approx(log_evidence_on_the_line(model, x), abs=1e-3)
+
+
+def test_the_mass_beyond_what_was_searched_is_part_of_the_error() -> None:
+    prior = StandardNormal(2)
+    tail = prior.log_tail(3.0)
+    inside = math.erf(3.0 / math.sqrt(2)) ** 2
+    assert tail == pytest.approx(math.log(1 - inside), abs=2e-3)
+    assert tail >= math.log(1 - inside)
+    for half_side in (5.0, 20.0, 60.0):
+        assert prior.log_tail(half_side) < -(half_side**2) / 2
+
+
+def test_no_image_is_above_the_ceiling() -> None:
+    torch.manual_seed(0)
+    model = VAE(2, Encoder((5,)), Decoder((5,)), shape=(6,)).double()
+    with torch.no_grad():
+        model.decoder.parameters_of_x.weight.mul_(8)
+    x = torch.tensor(list(product([0.0, 1.0], repeat=6)), **FLOAT64)
+    z = 4 * torch.randn(200, 2, **FLOAT64)
+    with torch.no_grad():
+        table = model.joint_log_density_table(x, z)
+        torch.testing.assert_close(table.amax(0), model.joint_ceiling(z))
+
+
+def test_an_image_whose_mass_may_lie_beyond_the_largest_square_is_not_called_converged() -> None:
+    model, x = opening_at(60.0, 2), torch.ones(1, 784, **FLOAT64)
+    with torch.no_grad():
+        model.decoder.parameters_of_x.weight.fill_(4.0)
+    found = evidence(model, x)
+    assert not found.converged.any()
+    assert found.error.item() > 100
