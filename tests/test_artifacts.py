@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from kill_and_resume import LAST, WEIGHTS, small_config, start, train
+from kill_and_resume import LAST, WEIGHTS, small_config, train
 from omegaconf import OmegaConf
+from warm import start
 
 from vae_exp import folders
 from vae_exp.cli.main import _main

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
-from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, start, train
+from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, train
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -21,6 +21,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
 from tensorboard.plugins.projector import ProjectorConfig
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from warm import start
 
 from vae_exp import folders
 from vae_exp.analysis.scatter import encoder_means

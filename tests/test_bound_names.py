@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from kill_and_resume import logged, new_run, only_run, start, train
+from kill_and_resume import logged, new_run, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from warm import start
 
 from vae_exp.data import DigitsDataModule
 from vae_exp.inference import bounds

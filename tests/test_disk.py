@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_and_resume import LAST, new_run, only_run, small_config, start, train, wait_until
+from kill_and_resume import LAST, new_run, only_run, small_config, train, wait_until
 from omegaconf import OmegaConf
+from warm import Forked, start
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
@@ -45,7 +46,7 @@ def fill(folder: Path) -> None:
                 continue
 
 
-def one_line(process: "subprocess.Popen[str]") -> str:
+def one_line(process: Forked) -> str:
     """The single line with which a process failed."""
     _, err = process.communicate()
     assert process.returncode == 2, err

@@ -18,12 +18,12 @@ from kill_and_resume import (
     new_run,
     only_run,
     same,
-    start,
     stop_when,
     touched,
     train,
     wait_until,
 )
+from warm import Forked, start
 
 from vae_exp import folders
 from vae_exp.cli.main import _main
@@ -38,7 +38,7 @@ SHARED = ("trainer=ddp", "trainer.accelerator=cpu", "~task.analyses.scatter")
 SLOW = ("data.validation_size=1500", "task.checkpoint_seconds=0")
 
 
-def finished(process: subprocess.Popen[str], cwd: Path) -> Path:
+def finished(process: Forked, cwd: Path) -> Path:
     """The folder of a run, once its process has ended well."""
     _, err = process.communicate()
     assert process.returncode == 0, err
@@ -63,7 +63,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def helpers_of(process: subprocess.Popen[str]) -> list[int]:
+def helpers_of(process: Forked) -> list[int]:
     """The processes that a process has started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(word) for word in children.read_text().split()] if children.exists() else []

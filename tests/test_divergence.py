@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from kill_and_resume import LAST, WEIGHTS, new_run, only_run, small_config, start, train
+from kill_and_resume import LAST, WEIGHTS, new_run, only_run, small_config, train
 from torch import Tensor
+from warm import start
 
 from vae_exp.building import build
 from vae_exp.config.composing import plain_config

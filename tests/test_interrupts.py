@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from kill_and_resume import LAST, new_run, only_run, start, stop_when
+from kill_and_resume import LAST, new_run, only_run, stop_when
 from torch import Tensor
+from warm import start
 
 from vae_exp.data import DigitsDataModule
 from vae_exp.models.networks import Decoder, Encoder

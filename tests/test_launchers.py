@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from kill_and_resume import LAST, WEIGHTS, start, stop_when, wait_until
+from kill_and_resume import LAST, WEIGHTS, stop_when, wait_until
 from test_sweep_runs import TINY, only_sweep, rows
+from warm import start
 
 from vae_exp import folders
 from vae_exp.sweeping import launching

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from kill_and_resume import start
 from torch import Tensor, nn
+from warm import start
 
 from vae_exp import memory
 from vae_exp.analysis.completion import Completion

@@ -19,11 +19,11 @@ from kill_and_resume import (
     logged,
     new_run,
     only_run,
-    start,
     stop_when,
     train,
     wait_until,
 )
+from warm import start
 
 from vae_exp import folders
 from vae_exp.cli.main import _main

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_and_resume import LAST, start, stop_when
+from kill_and_resume import LAST, stop_when
 from test_sweep_runs import TINY, exit_code, only_sweep, refusal, rows
+from warm import start
 
 from vae_exp.sweeping import sweeps
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import refusal
-from kill_and_resume import LAST, WEIGHTS, checkpoint, same, start, stop_when, touched
+from kill_and_resume import LAST, WEIGHTS, checkpoint, same, stop_when, touched
 from test_end_to_end import ink
+from warm import start
 
 from vae_exp import folders
 from vae_exp.cli import main as cli
