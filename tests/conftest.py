@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import warm
 
 from vae_exp.cli import main as cli
 from vae_exp.errors import UserError
@@ -21,6 +22,11 @@ def mnist_folder() -> Path | None:
 
 if (found := mnist_folder()) is not None:  # commands that tests start in other folders find it too
     os.environ["VAE_EXP_DATA"] = str(found)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Only a test that is marked slow starts processes that train."""
+    warm.allowed = item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(scope="session")

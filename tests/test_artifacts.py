@@ -11,10 +11,9 @@ import safetensors.torch
 import torch
 from kill_and_resume import LAST, WEIGHTS, small_config, train
 from omegaconf import OmegaConf
-from warm import start
 
 from vae_exp import folders
-from vae_exp.cli.main import _main
+from vae_exp.cli.main import _main, main
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.runs import loading
@@ -64,12 +63,20 @@ def bomb(mark: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", [["task=samples", "run={}/" + LAST], ["resume={}"]])
-def test_a_malicious_config_runs_nothing(words: list[str], theirs: Path, tmp_path: Path) -> None:
+def test_a_malicious_config_runs_nothing(
+    words: list[str],
+    theirs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     mark = tmp_path / "executed"
     change(theirs, "model.decoder", bomb(mark))
-    process = start(tmp_path, *(word.format(theirs) for word in words))
-    out, err = process.communicate()
-    assert process.returncode == 2
+    monkeypatch.setattr("sys.argv", ["vae_exp", *(word.format(theirs) for word in words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
     assert str(theirs / folders.CONFIG) in err

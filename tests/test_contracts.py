@@ -182,6 +182,7 @@ def test_every_objective_is_a_bound_with_gradients_of_every_parameter(
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), AdamOneCycle()])

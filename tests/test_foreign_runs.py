@@ -560,6 +560,7 @@ def test_a_folder_of_data_may_have_any_name(
     (tmp_path / "run" / WEIGHTS).unlink()
     monkeypatch.setenv("VAE_EXP_DATA", str(strange))
     _main(["resume=run"])
+    assert (tmp_path / "run" / WEIGHTS).exists()
 
 
 @pytest.mark.parametrize("word", [r"data.root=\${seed}", r"data.root='\${oc.env:HOME}'"])

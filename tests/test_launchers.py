@@ -13,6 +13,8 @@ from warm import start
 from vae_exp import folders
 from vae_exp.sweeping import launching
 
+pytestmark = pytest.mark.slow
+
 
 def launched(cwd: Path, name: str, *words: str) -> Path:
     """A sweep of three jobs, the second of which fails, on a launcher; its folder."""
@@ -54,7 +56,6 @@ def test_submitit_runs_a_job_for_each_and_finds_its_result(tmp_path: Path) -> No
     assert len(list(sweep.glob(".submitit/*/*"))) >= 3
 
 
-@pytest.mark.slow
 def test_ray_runs_them_on_this_machine(tmp_path: Path) -> None:
     assert threads(launched(tmp_path, "ray")) == [1, 1]
 

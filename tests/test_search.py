@@ -11,6 +11,7 @@ from warm import start
 
 from vae_exp.sweeping import sweeps
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="vae-exp[optuna] is missing")
 
 FIXED = [word for word in TINY if not word.startswith(("batch_size", "model."))]
