@@ -1,6 +1,7 @@
 """What tests share: where they find MNIST, a folder to start from, and how a command is refused."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ def mnist_folder() -> Path | None:
 
 if (found := mnist_folder()) is not None:  # commands that tests start in other folders find it too
     os.environ["VAE_EXP_DATA"] = str(found)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked sampled(n), each n-th case is quick enough; the others are slow."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            name = item.nodeid.partition("[")[0]
+            if cases[name] % sampled.args[0]:
+                item.add_marker(pytest.mark.slow)
+            cases[name] += 1
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -161,6 +161,7 @@ def planted_sweep(folder: Path, *words: str, fixed: bool = False, **others: obje
     return folder
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("escape", ["", "\\", "\\\\\\"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_a_config_is_refused_by_every_way_in(
@@ -177,6 +178,7 @@ def test_a_call_in_a_config_is_refused_by_every_way_in(
     assert told in refused(f"resume={unfinished(run)}")
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("key", ["seed", "data.seed", "model.encoder.hidden", "task.analyses.x"])
 @pytest.mark.parametrize("text", ENVIRONMENT)
 def test_no_resolver_runs_on_a_config(key: str, text: str, theirs: Path, refused: Refused) -> None:
@@ -188,6 +190,7 @@ def test_no_resolver_runs_on_a_config(key: str, text: str, theirs: Path, refused
 NO_NAME = r"name must be one of mnist, digits|should have at most 100 characters"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_metrics_alone_is_refused(
     call: str, theirs: Path, mark: Path, refused: Refused
@@ -203,6 +206,7 @@ def test_a_call_in_metrics_alone_is_refused(
             splits_of(loading.load(str(run)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_a_checkpoint_is_refused(
     call: str, theirs: Path, mark: Path, refused: Refused
@@ -219,6 +223,7 @@ def test_a_call_in_a_checkpoint_is_refused(
 CALLBACK = "{callbacks:{x:{_target_:joblib.load,filename:x.bin}}}"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "word",
     [
@@ -265,6 +270,7 @@ def test_a_sweep_over_values_hides_no_word_for_hydra(
     assert "which no job may set" in refused("-m", f"resume={sweep}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "word",
     [
@@ -333,6 +339,7 @@ MISPLACED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("target", [*STRANGE, *MISPLACED])
 def test_only_an_analysis_is_taken_for_one(
     target: str, theirs: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
@@ -350,6 +357,7 @@ def test_only_an_analysis_is_taken_for_one(
     assert told in refused(*QUICK, f"+task.analyses.x={{{words}}}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("key", "target"),
     [
@@ -380,6 +388,7 @@ def test_a_part_stands_only_in_its_own_place(
     assert f"{key} must be of kind" in line or f"{key}._target_ must be a class that conf/" in line
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", ["_args_", "_partial_", "_recursive_", "_convert_"])
 @pytest.mark.parametrize("place", ["model", "task.analyses", "data"])
 def test_hydras_own_keys_of_a_node_are_unknown(
@@ -397,6 +406,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "text",
     [
