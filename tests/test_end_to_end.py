@@ -189,7 +189,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(
 
 @pytest.mark.parametrize("latent_dim", [1, 5])
 def test_other_latent_dimensions_work(latent_dim: int, tmp_path: Path) -> None:
-    quick = ("model.encoder.hidden=[20]", "+task.analyses.top_half.steps=20")
+    quick = ("model.encoder.hidden=[20]", "task.analyses.top_half.steps=20")
     words = ("epochs=1", f"latent_dim={latent_dim}", "~task.analyses.questions", *quick)
     run = train(tmp_path, *words)
     figures = {path.stem for path in (run / "figures").glob("*.png")}
