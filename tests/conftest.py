@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import warm
 
+from vae_exp import folders, knobs
 from vae_exp.cli import main as cli
 from vae_exp.errors import UserError
 
@@ -57,6 +58,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to start from."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the bundled digits, with its config; a test changes a copy of it."""
+    from kill_and_resume import small_config, train
+    from omegaconf import OmegaConf
+
+    run = tmp_path_factory.mktemp("finished")
+    train(run, "data.source=digits")
+    config = OmegaConf.masked_copy(
+        small_config("data.source=digits"), [*knobs.KNOBS, *knobs.GROUPS, "schema"]
+    )
+    OmegaConf.save(config, run / folders.CONFIG)
+    (run / folders.STARTED).write_text("[]\n")
+    return run
 
 
 def refusal(*words: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from functools import cache
 from typing import TypeVar
 
 import pytest
@@ -47,6 +48,7 @@ ALL_IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)  # of 4 pixel
 SEEN = torch.tensor([True, False, False, True])
 
 
+@cache
 def toy(latent_dim: int) -> Masked:
     """Every image of 4 pixels, two of them visible, under a model whose posteriors are curved."""
     with torch.random.fork_rng():
@@ -76,6 +78,7 @@ def brute_force(masked: Masked) -> Tensor:
     return log_p - log_p.expand(16, 16).masked_fill(~same, -math.inf).logsumexp(1)
 
 
+@cache
 def fitted(masked: Masked, seed: int = 0) -> completion.Inference:
     return infer(masked, restarts=3, steps=60, samples=8, generator=generator(seed))
 

@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from kill_and_resume import LAST, WEIGHTS, small_config, train
+from kill_and_resume import LAST, WEIGHTS
 from omegaconf import OmegaConf
 
 from vae_exp import folders
 from vae_exp.cli.main import _main
 from vae_exp.errors import UserError
 from vae_exp.evaluation.masks import visible_pixels
-from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.runs import saving
 from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.weights import KEY
@@ -34,23 +33,12 @@ METRICS = "metrics.json"
 EVENTS = "events.out.tfevents.0"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its config, on the bundled digits; its checkpoint is of one epoch ago."""
-    folder = tmp_path_factory.mktemp("made")
-    train(folder, "data.source=digits")
-    config = OmegaConf.masked_copy(small_config("data.source=digits"), [*KNOBS, *GROUPS, "schema"])
-    OmegaConf.save(config, folder / folders.CONFIG)
-    (folder / folders.STARTED).write_text("[]\n")
-    (folder / "checkpoints" / "previous.ckpt").replace(folder / LAST)
-    return folder
-
-
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run; its checkpoint is of one epoch before."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (run / "checkpoints" / "previous.ckpt").replace(run / LAST)
+    return run
 
 
 def refusal(*words: str) -> str:
