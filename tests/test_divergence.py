@@ -38,7 +38,7 @@ def test_a_log_std_that_runs_away_stops_the_run_and_is_named_with_its_step(
     monkeypatch.setattr("sys.argv", ["vae_exp"])
     words = new_run("epochs=50", "optimizer=adam", "lr=10", "task.checkpoint_seconds=0")
     err = refusal(*words)
-    run = only_run(Path())
+    run = only_run(folder)
     assert run is not None
     assert err.startswith("training diverged: in step ")
     last = load_checkpoint(run / LAST)

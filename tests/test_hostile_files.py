@@ -291,6 +291,7 @@ BAD_PLACES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "optimizer of another shape": moments(lambda known: torch.ones(3)),
     "optimizer of one number": moments(lambda known: torch.ones(())),
     "optimizer of one cell": moments(lambda known: torch.ones(1).expand(known.shape)),
+    "optimizer of short vectors": moments(lambda known: known[:1] if known.dim() == 1 else known),
     "optimizer of nan": moments(lambda known: known * float("nan")),
     "optimizer of a text": moments(lambda known: "x"),
     "schedule wrong": having([{"last_epoch": "x", "total_steps": None}], "lr_schedulers"),

@@ -56,6 +56,7 @@ def rows(sweep: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_failing_job_costs_only_itself_and_alone_is_run_again(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +191,7 @@ def test_somebody_elses_sweep_runs_nothing_of_its_own(folder: Path, word: str) -
     assert sorted(os.listdir(theirs)) == before
 
 
+@pytest.mark.slow
 def test_a_search_maximises_val_elbo_says_the_command_and_goes_on(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,10 +71,10 @@ def test_training_under_lightning_ends_with_the_weights_of_the_plain_loop(tmp_pa
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_val_elbo_is_the_mean_over_all_validation_images(tmp_path: Path) -> None:
+def test_val_elbo_is_the_mean_over_all_validation_images_of_an_epoch(tmp_path: Path) -> None:
     data = digits(batch_size=30)  # 50 = 30 + 20: a mean of batch means would differ
     module = VAEModule(small_model(), ELBO(), Adam(1e-2), seed=3)
-    trainer = fit(module, data, tmp_path, epochs=1)
+    trainer = fit(module, data, tmp_path, epochs=2)
     x = data.splits.validation.images
     noise = torch.cat([module.noise(30, "validation", 0), module.noise(20, "validation", 1)], 1)
     terms = module.model.elbo_terms(x, noise)
@@ -86,14 +86,15 @@ def test_val_elbo_is_the_mean_over_all_validation_images(tmp_path: Path) -> None
     )
 
 
-def test_train_elbo_counts_every_image_once(tmp_path: Path) -> None:
+def test_train_elbo_counts_every_image_of_its_epoch_once(tmp_path: Path) -> None:
     data = digits(batch_size=30)
     module = VAEModule(small_model(), ELBO(), Adam(1e-12), seed=3)  # the weights stay
-    trainer = fit(module, data, tmp_path, epochs=1)
-    batches = chain.from_iterable(data.train_dataloader())
+    trainer = fit(module, data, tmp_path, epochs=2)
+    second = data.train_dataloader()
+    second.set_epoch(1)
     terms = [
         module.model.elbo_terms(x, module.noise(len(x), "train", step)).bound
-        for step, x in enumerate(batches)
+        for step, x in enumerate(chain.from_iterable(second), start=second.batches)
     ]
     assert sum(map(len, terms)) == 100
     assert trainer.callback_metrics["train/elbo"].item() == pytest.approx(
