@@ -107,7 +107,7 @@ def model(splits: Splits) -> VAE:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["top", "random:0.5"])
+@pytest.fixture(scope="module", params=["top", pytest.param("random:0.5", marks=pytest.mark.slow)])
 def half_seen(request: pytest.FixtureRequest, model: VAE, splits: Splits) -> Masked:
     return Masked(model, splits.test.images[:30], visible_pixels(request.param))
 
@@ -160,6 +160,7 @@ def test_the_score_of_a_q_is_its_integral_of_the_hidden_likelihood():
         assert (far < 4 * found[name].error + 1e-3).all(), name
 
 
+@pytest.mark.slow
 def test_a_standard_error_is_the_spread_over_draws():
     masked, copies = toy(2), 40
     inferred = fitted(masked)
@@ -286,6 +287,7 @@ def top(model: VAE, splits: Splits) -> Findings:
     return Completion(mask="top", index=3, **SHORT)(model, splits, 0)
 
 
+@pytest.mark.slow
 def test_top_half_is_one_case_of_completion_and_a_seed_gives_its_numbers_again(
     top: Findings, model: VAE, splits: Splits
 ):
@@ -327,6 +329,7 @@ def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     assert ("stands in" in " ".join(table.split())) == (latent_dim == 3)
 
 
+@pytest.mark.slow
 def test_many_images_give_means_over_the_first_of_them(model: VAE, splits: Splits):
     analysis = Completion(mask="centre", index=0, split="test", images=22, **SHORT)
     found = analysis(model, splits, 0)

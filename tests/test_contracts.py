@@ -34,6 +34,8 @@ LIKELIHOODS = [BernoulliLikelihood, GaussianLikelihood]
 POSTERIORS = [DiagonalGaussianFamily, BentFamily]
 COMBINATIONS = list(itertools.product(PRIORS, LIKELIHOODS, POSTERIORS))
 
+pytestmark = pytest.mark.sampled(3)
+
 
 @dataclass(frozen=True)
 class Case:

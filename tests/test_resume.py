@@ -65,6 +65,7 @@ def stopped(snapshots: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_stopped(
     snapshots: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_parameter_that_an_optimiser_leaves_out_is_refused_by_name(tmp_path: P
         refuse_forgotten(model, twice)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_a_compiled_objective_is_the_plain_one() -> None:
     x, objective = digits().splits.train.images, ELBO()
