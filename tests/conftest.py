@@ -1,10 +1,13 @@
 """What tests share: where they find MNIST, a folder to start from, and how a command is refused."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import warm
 
+from vae_exp import folders, knobs
 from vae_exp.cli import main as cli
 from vae_exp.errors import UserError
 
@@ -23,6 +26,24 @@ if (found := mnist_folder()) is not None:  # commands that tests start in other 
     os.environ["VAE_EXP_DATA"] = str(found)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked sampled(n), each n-th case is quick enough; the others are slow."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            name = item.nodeid.partition("[")[0]
+            if cases[name] % sampled.args[0]:
+                item.add_marker(pytest.mark.slow)
+            cases[name] += 1
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Only a test that is marked slow starts processes that train."""
+    warm.allowed = item.get_closest_marker("slow") is not None
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Path:
     """Real MNIST; a test that asks for it is skipped if there is none."""
@@ -37,6 +58,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to start from."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the bundled digits, with its config; a test changes a copy of it."""
+    from kill_and_resume import small_config, train
+    from omegaconf import OmegaConf
+
+    run = tmp_path_factory.mktemp("finished")
+    train(run, "data.source=digits")
+    config = OmegaConf.masked_copy(
+        small_config("data.source=digits"), [*knobs.KNOBS, *knobs.GROUPS, "schema"]
+    )
+    OmegaConf.save(config, run / folders.CONFIG)
+    (run / folders.STARTED).write_text("[]\n")
+    return run
 
 
 def refusal(*words: str) -> str:

@@ -25,6 +25,7 @@ import torch
 from conftest import mnist_folder
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from warm import Forked
 
 from vae_exp.building import build
 from vae_exp.config import composing
@@ -44,7 +45,7 @@ WEIGHTS = "model.safetensors"
 
 
 def start(cwd: Path, *words: str) -> subprocess.Popen[str]:
-    """Start ``python -m vae_exp`` in a folder, on MNIST if it is at hand, else on the digits."""
+    """A fresh ``python -m vae_exp`` in a folder, on MNIST if it is at hand, else on the digits."""
     mnist = mnist_folder()
     return subprocess.Popen(
         [sys.executable, "-m", "vae_exp", *words],
@@ -86,7 +87,7 @@ def train(folder: Path, *words: str) -> None:
 
 
 def wait_until(
-    process: subprocess.Popen[str], due: Callable[[], bool], patience: float = 120
+    process: subprocess.Popen[str] | Forked, due: Callable[[], bool], patience: float = 120
 ) -> bool:
     """Wait for ``due`` to be true; False if the process ended before."""
     end = time.monotonic() + patience
@@ -101,7 +102,7 @@ def wait_until(
 
 
 def stop_when(
-    process: subprocess.Popen[str],
+    process: subprocess.Popen[str] | Forked,
     due: Callable[[], bool],
     signum: signal.Signals = signal.SIGKILL,
 ) -> bool:

@@ -9,33 +9,21 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from kill_and_resume import LAST, WEIGHTS, small_config, start, train
+from kill_and_resume import LAST, WEIGHTS
 from omegaconf import OmegaConf
 
 from vae_exp import folders
-from vae_exp.cli.main import _main
+from vae_exp.cli.main import _main, main
 from vae_exp.errors import UserError
-from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.runs.weights import KEY, load_checkpoint
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its config."""
-    folder = tmp_path_factory.mktemp("made")
-    train(folder)
-    config = OmegaConf.masked_copy(small_config(), [*KNOBS, *GROUPS, "schema"])
-    OmegaConf.save(config, folder / folders.CONFIG)
-    (folder / folders.STARTED).touch()
-    return folder
-
-
 @pytest.fixture
-def theirs(made: Path, tmp_path: Path) -> Path:
-    """A copy of it, from somebody else, that is not finished."""
-    shutil.copytree(made, tmp_path / "theirs")
+def theirs(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of a run, from somebody else, that is not finished."""
+    shutil.copytree(finished_run, tmp_path / "theirs")
     (tmp_path / "theirs" / WEIGHTS).unlink()
     return tmp_path / "theirs"
 
@@ -63,12 +51,20 @@ def bomb(mark: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", [["task=samples", "run={}/" + LAST], ["resume={}"]])
-def test_a_malicious_config_runs_nothing(words: list[str], theirs: Path, tmp_path: Path) -> None:
+def test_a_malicious_config_runs_nothing(
+    words: list[str],
+    theirs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     mark = tmp_path / "executed"
     change(theirs, "model.decoder", bomb(mark))
-    process = start(tmp_path, *(word.format(theirs) for word in words))
-    out, err = process.communicate()
-    assert process.returncode == 2
+    monkeypatch.setattr("sys.argv", ["vae_exp", *(word.format(theirs) for word in words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
     assert str(theirs / folders.CONFIG) in err
@@ -138,25 +134,25 @@ def rewrite(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     torch.save(contents, folder / LAST)
 
 
-def test_what_a_newer_version_made_is_refused_naming_both(made: Path, theirs: Path) -> None:
+def test_what_a_newer_version_made_is_refused_naming_both(finished_run: Path, theirs: Path) -> None:
     rewrite(theirs, lambda contents: contents["vae_exp"].update(schema=2))
     for line in refusals(theirs):
         assert f"{theirs / LAST} has schema 2, this version reads 1" in line
     change(theirs, "schema", 3)
     for line in refusals(theirs):
         assert f"{theirs / folders.CONFIG} has schema 3, this version reads 1" in line
-    weights = safetensors.torch.load_file(made / WEIGHTS)
+    weights = safetensors.torch.load_file(finished_run / WEIGHTS)
     safetensors.torch.save_file(weights, theirs / WEIGHTS, {KEY: '{"schema": 4}'})
     change(theirs, "schema", 1)
     with pytest.raises(UserError, match=r"model.safetensors has schema 4, this version reads 1"):
         loading.load(str(theirs))
 
 
-def test_every_artifact_of_a_run_tells_its_schema(made: Path) -> None:
-    assert OmegaConf.load(made / folders.CONFIG).schema == 1
-    assert load_checkpoint(made / LAST)["vae_exp"]["schema"] == 1
-    assert read_metrics(made)["schema"] == 1
-    with safetensors.safe_open(made / WEIGHTS, "pt") as file:
+def test_every_artifact_of_a_run_tells_its_schema(finished_run: Path) -> None:
+    assert OmegaConf.load(finished_run / folders.CONFIG).schema == 1
+    assert load_checkpoint(finished_run / LAST)["vae_exp"]["schema"] == 1
+    assert read_metrics(finished_run)["schema"] == 1
+    with safetensors.safe_open(finished_run / WEIGHTS, "pt") as file:
         assert file.metadata() == {KEY: '{"schema": 1, "latent_dim": 2}'}
 
 

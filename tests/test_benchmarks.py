@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from warm import start
 
 from benchmarks import __main__ as bench
 from benchmarks import growth, pictures, training
@@ -117,9 +118,18 @@ def test_one_command_makes_the_pictures_of_the_docs(
     few = ("images=20", "iwae=[1]", "long_iwae=2", "gap_images=20", "ais_images=2")
     evaluate = [f"task.{word}" for word in (*few, "sandwich_images=2")]
     looks = {"evaluate": evaluate, "posterior_atlas": ["task.candidates=10"]}
-    training = ["data=debug", "data.source=digits", "epochs=1"]
+    training = ["data=debug", "data.source=digits", "epochs=1", "model.encoder.hidden=[20]"]
+    training += ["~task.analyses.top_half", "~task.analyses.questions", "~task.analyses.manifold"]
+
+    def vae_exp(*words: str) -> None:
+        process = start(tmp_path, *words)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+
+    monkeypatch.setattr(pictures, "vae_exp", vae_exp)
     pictures.make(Path("run"), Path("docs"), training, looks)
     assert {path.name for path in Path("docs").iterdir()} == set(pictures.SHOWN)
     before = Path("run", "model.safetensors").stat().st_mtime_ns
-    pictures.make(Path("run"), Path("docs"), training, looks)  # of the run that is there
+    monkeypatch.setattr(pictures, "LOOKS", {})
+    pictures.make(Path("run"), Path("docs"), training)  # of the run that is there
     assert Path("run", "model.safetensors").stat().st_mtime_ns == before

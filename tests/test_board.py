@@ -1,5 +1,6 @@
 """What TensorBoard is told about a run, read back as TensorBoard reads it."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
-from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, start, train
+from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, train
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -25,6 +26,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from vae_exp import folders
 from vae_exp.analysis.scatter import encoder_means
 from vae_exp.building import build
+from vae_exp.cli.main import _main
 from vae_exp.config.composing import plain_config
 from vae_exp.data import DigitsDataModule
 from vae_exp.models.networks import Decoder, Encoder
@@ -38,9 +40,9 @@ WORDS = ("epochs=3", "latent_dim=3", "optimizer.warmup=0.25", "task.figures_ever
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that a person started, with pictures of each epoch."""
     cwd = tmp_path_factory.mktemp("board")
-    process = start(cwd, *new_run(*WORDS))
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["vae_exp"])
+        _main(new_run(*WORDS))
     found = only_run(cwd)
     assert found is not None
     return found
@@ -202,14 +204,15 @@ def test_a_line_or_a_plane_is_put_in_the_projectors_space(
     assert (points[:, latent_dim:] == 0).all()
 
 
-def test_a_run_killed_at_its_end_shows_everything_once(run: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_its_end_shows_everything_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = tmp_path / "outputs" / "day" / "time"
     shutil.copytree(run, killed)
     (killed / WEIGHTS).unlink()
     (killed / "projector_config.pbtxt").unlink()
-    process = start(tmp_path, "resume=latest")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    monkeypatch.chdir(tmp_path)
+    _main(["resume=latest"])
     assert differences(killed, run) == []
     events = EventAccumulator(str(killed))
     events.Reload()

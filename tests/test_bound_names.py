@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from kill_and_resume import logged, new_run, only_run, start, train
+from kill_and_resume import logged, new_run, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from vae_exp.cli.main import _main
 from vae_exp.data import DigitsDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.networks import Decoder, Encoder
@@ -101,14 +102,18 @@ def test_a_table_of_a_sweep_names_the_bound_of_the_best(iwae: Path) -> None:
     ],
 )
 def test_the_line_of_an_epoch_names_its_bounds(
-    words: tuple[str, ...], shown: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...],
+    shown: tuple[str, ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    process = start(tmp_path, *new_run("epochs=1", "task.analyses={}", *words))
-    out, err = process.communicate()
-    assert process.returncode == 0, err
+    monkeypatch.setattr("sys.argv", ["vae_exp"])
+    _main(new_run("epochs=1", "task.analyses={}", *words))
+    out = capsys.readouterr().out
     [line] = [line for line in out.splitlines() if line.startswith("epoch 1/1")]
     assert all(part in line for part in shown)
-    run = only_run(tmp_path)
+    run = only_run(folder)
     assert run is not None
     best = read_metrics(run)["validation"]["best"]
     sampled = "by sampling" if "objective.kl=monte_carlo" in words else "importance-weighted"

@@ -73,6 +73,7 @@ def test_the_image_completed_has_the_ink_of_its_class(
     assert among > 10
 
 
+@pytest.mark.slow
 def test_the_image_completed_is_a_training_image_if_no_split_is_named(
     model: VAE, splits: Splits
 ) -> None:

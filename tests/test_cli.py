@@ -144,6 +144,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("words", "named"), WRONG, ids=lambda value: repr(value))
 def test_a_mistake_is_named_in_one_line_and_leaves_nothing(
     folder: Path, words: tuple[str, ...], named: str
@@ -221,8 +222,9 @@ def wrong_overrides(seed: int, count: int) -> Iterator[tuple[str, list[str]]]:
             yield key, [*LOOK, f"{key}={draw.choice([1, 2, 64])}"]
 
 
+@pytest.mark.slow
 def test_generated_mistakes_are_each_named_in_one_line_and_leave_nothing(folder: Path) -> None:
-    for key, words in wrong_overrides(seed=0, count=80):
+    for key, words in wrong_overrides(seed=0, count=50):
         assert key in refusal(*words), words
     assert not list(folder.iterdir())
 

@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from functools import cache
 from typing import TypeVar
 
 import pytest
@@ -48,6 +49,7 @@ ALL_IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)  # of 4 pixel
 SEEN = torch.tensor([True, False, False, True])
 
 
+@cache
 def toy(latent_dim: int) -> Masked:
     """Every image of 4 pixels, two of them visible, under a model whose posteriors are curved."""
     with torch.random.fork_rng():
@@ -77,6 +79,7 @@ def brute_force(masked: Masked) -> Tensor:
     return log_p - log_p.expand(16, 16).masked_fill(~same, -math.inf).logsumexp(1)
 
 
+@cache
 def fitted(masked: Masked, seed: int = 0) -> completion.Inference:
     return infer(masked, restarts=3, steps=60, samples=8, generator=generator(seed))
 
@@ -105,7 +108,7 @@ def model(splits: Splits) -> VAE:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["top", "random:0.5"])
+@pytest.fixture(scope="module", params=["top", pytest.param("random:0.5", marks=pytest.mark.slow)])
 def half_seen(request: pytest.FixtureRequest, model: VAE, splits: Splits) -> Masked:
     return Masked(model, splits.test.images[:30], visible_pixels(request.param))
 
@@ -158,6 +161,7 @@ def test_the_score_of_a_q_is_its_integral_of_the_hidden_likelihood():
         assert (far < 4 * found[name].error + 1e-3).all(), name
 
 
+@pytest.mark.slow
 def test_a_standard_error_is_the_spread_over_draws():
     masked, copies = toy(2), 40
     inferred = fitted(masked)
@@ -284,6 +288,7 @@ def top(model: VAE, splits: Splits) -> Findings:
     return Completion(mask="top", index=3, **SHORT)(model, splits, 0)
 
 
+@pytest.mark.slow
 def test_top_half_is_one_case_of_completion_and_a_seed_gives_its_numbers_again(
     top: Findings, model: VAE, splits: Splits
 ):
@@ -325,6 +330,7 @@ def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     assert ("stands in" in " ".join(table.split())) == (latent_dim == 3)
 
 
+@pytest.mark.slow
 def test_many_images_give_means_over_the_first_of_them(model: VAE, splits: Splits):
     analysis = Completion(mask="centre", index=0, split="test", images=22, **SHORT)
     found = analysis(model, splits, 0)

@@ -349,6 +349,7 @@ print(hashlib.sha256(raw).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_on_an_empty_folder_both_end_with_good_data_from_one_download(
     tmp_path: Path, server: Server
 ):
@@ -371,6 +372,7 @@ def test_two_processes_on_an_empty_folder_both_end_with_good_data_from_one_downl
     assert contents(tmp_path) == {f"{NAME}.gz"}
 
 
+@pytest.mark.slow
 def test_a_progress_bar_is_drawn_on_a_terminal_and_nowhere_else(tmp_path: Path, server: Server):
     mirror = server.mirrors("good")[0]
     command = [sys.executable, "-c", PROCESS, tmp_path / "a", mirror, NAME, FILE.sha256]

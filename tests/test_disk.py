@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_and_resume import LAST, new_run, only_run, small_config, start, train, wait_until
+from kill_and_resume import LAST, new_run, only_run, small_config, train, wait_until
 from omegaconf import OmegaConf
+from warm import Forked, start
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
@@ -45,7 +46,7 @@ def fill(folder: Path) -> None:
                 continue
 
 
-def one_line(process: "subprocess.Popen[str]") -> str:
+def one_line(process: Forked) -> str:
     """The single line with which a process failed."""
     _, err = process.communicate()
     assert process.returncode == 2, err
@@ -61,6 +62,7 @@ def has_saved(cwd: Path) -> bool:
     return run is not None and all((run / "checkpoints" / name).exists() for name in names)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk: Path) -> None:
     process = start(small_disk, *new_run(*LONG))
     assert wait_until(process, lambda: has_saved(small_disk))
@@ -75,6 +77,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_no_half_file(small_disk
     assert not list(run.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "small_disk", ["24k", "100k", "500k", "800k", "1000k", "1200k"], indirect=True
 )
@@ -92,6 +95,7 @@ def test_a_disk_that_fills_up_in_the_midst_of_a_file_is_one_line(small_disk: Pat
     assert kept in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small_disk", ["4k"], indirect=True)
 def test_a_disk_without_room_for_a_config_is_one_line_and_leaves_no_folder(
     small_disk: Path,
@@ -101,6 +105,7 @@ def test_a_disk_without_room_for_a_config_is_one_line_and_leaves_no_folder(
     assert not list(small_disk.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 20_000])
 def test_a_file_that_grows_beyond_what_is_allowed_is_one_line(size: int, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "vae_exp", *new_run("epochs=1", "data.source=digits")]
@@ -128,6 +133,7 @@ def test_a_full_disk_leaves_metrics_and_pictures_whole_or_absent(small_disk: Pat
     assert {path.name for path in small_disk.iterdir()} == {"metrics.json", "ballast"}
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_is_named_and_not_made_again(tmp_path: Path) -> None:
     process = start(tmp_path, *new_run(*LONG))
     assert wait_until(process, lambda: has_saved(tmp_path))
@@ -142,6 +148,7 @@ def test_a_folder_that_vanishes_is_named_and_not_made_again(tmp_path: Path) -> N
     assert load_checkpoint(tmp_path / "moved" / LAST)["global_step"] > 0
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

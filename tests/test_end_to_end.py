@@ -1,9 +1,7 @@
 """The commands as a person types them: real processes, and what they leave behind."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -11,32 +9,28 @@ import numpy as np
 import pytest
 import torch
 from conftest import mnist_folder
+from kill_and_resume import start as start_afresh
+from warm import Forked, start
 
 from vae_exp.runs import loading
 
+pytestmark = pytest.mark.slow
+
+SOURCE = f"data.source={'mnist' if mnist_folder() else 'digits'}"
 TASKS = ("samples", "scatter", "interpolation", "manifold", "top_half", "questions")
 PICTURES = (*TASKS[:-1], "top_half_svi")
 
 
-def vae_exp(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m vae_exp`` in a folder, on MNIST if it is at hand, else on the digits."""
-    folder = mnist_folder()
-    source = {"VAE_EXP_DATA": str(folder)} if folder else {"VAE_EXP_DATA": str(cwd / "nothing")}
-    return subprocess.run(
-        [sys.executable, "-m", "vae_exp", *words],
-        cwd=cwd,
-        env={**os.environ, **source, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def output(process: subprocess.Popen[str] | Forked) -> str:
+    """What a process printed that ended well."""
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
 
 
 def train(cwd: Path, *words: str) -> Path:
     """Train in a folder and return the run's folder."""
-    source = "mnist" if mnist_folder() else "digits"
-    done = vae_exp("data=debug", f"data.source={source}", *words, cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    output(start(cwd, "data=debug", SOURCE, *words))
     return runs_below(cwd)[-1]
 
 
@@ -51,9 +45,19 @@ def ink(picture: Path) -> float:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short default run."""
-    return train(tmp_path_factory.mktemp("run"), "epochs=2", "seed=0")
+def started(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A short default run of a smaller network, from a process of its own, and what it printed."""
+    cwd = tmp_path_factory.mktemp("run")
+    small = ("data=debug", SOURCE, "model.encoder.hidden=[100]")
+    printed = output(start_afresh(cwd, *small, "epochs=2", "seed=0"))
+    [folder] = runs_below(cwd)
+    return folder, printed
+
+
+@pytest.fixture(scope="module")
+def run(started: tuple[Path, str]) -> Path:
+    """Its folder."""
+    return started[0]
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +75,21 @@ def test_a_run_leaves_what_its_contract_promises(run: Path) -> None:
     assert len([name for name in names if name.startswith("events.out.tfevents")]) == 1
 
 
-def test_the_end_tells_the_five_answers_and_every_picture_in_eighty_columns(tmp_path: Path) -> None:
-    source = "mnist" if mnist_folder() else "digits"
-    done = vae_exp("data=debug", f"data.source={source}", "epochs=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_the_end_tells_the_five_answers_and_every_picture_in_eighty_columns(
+    started: tuple[Path, str], working_folder: Path
+) -> None:
+    run, printed = started
+    lines = printed.splitlines()
     assert max(map(len, lines)) <= 80
     table = [line.split() for line in lines if line.strip()]
     answers = {words[0]: words for words in table if words[0] in set("abcde")}
     assert {letter: "true" in words for letter, words in answers.items()} == dict(
         zip("abcde", (True, False, False, False, True), strict=True)
     )
-    [folder] = runs_below(tmp_path)
-    drawn = {str(path.relative_to(tmp_path)) for path in (folder / "figures").iterdir()}
-    assert drawn == {line for line in lines if line.endswith(".png")}
+    told = {line for line in lines if line.endswith(".png")}
+    assert told == {
+        str((run / f"figures/{name}.png").relative_to(working_folder)) for name in PICTURES
+    }
 
 
 def test_metrics_say_what_they_are_about(run: Path) -> None:
@@ -142,10 +147,9 @@ def test_curves_are_in_tensorboard(run: Path) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_answers_on_a_finished_run(task: str, run: Path, working_folder: Path) -> None:
     figure = run / "figures" / f"{task}_seed5.png"
-    done = vae_exp(f"task={task}", "run=latest", "seed=5", cwd=working_folder)
-    assert done.returncode == 0, done.stderr
+    printed = output(start(working_folder, f"task={task}", "run=latest", "seed=5"))
     if task in PICTURES:
-        assert str(figure.relative_to(working_folder)) in done.stdout
+        assert str(figure.relative_to(working_folder)) in printed
         assert 0.01 < ink(figure) < 0.9
     analyses = json.loads((run / "metrics.json").read_text())["analyses"]
     assert (analyses[task]["seed"], analyses[f"{task}_seed5"]["seed"]) == (0, 5)
@@ -167,8 +171,7 @@ def test_a_look_at_a_digit_leaves_the_first_look_as_it_was(run: Path, working_fo
         return metrics["analyses"]["top_half"], (run / "figures/top_half.png").read_bytes()
 
     before = kept()
-    done = vae_exp("task=top_half", f"run={run}", "digit=7", cwd=working_folder)
-    assert done.returncode == 0, done.stderr
+    output(start(working_folder, "task=top_half", f"run={run}", "digit=7"))
     look = json.loads((run / "metrics.json").read_text())["analyses"]["top_half_digit7"]
     assert (look["digit"], look["split"], look["settings"]) == (7, "train", {"digit": 7})
     assert look["figures"] == ["figures/top_half_digit7.png", "figures/top_half_digit7_svi.png"]
@@ -179,39 +182,31 @@ def test_a_look_at_a_digit_leaves_the_first_look_as_it_was(run: Path, working_fo
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    again = train(tmp_path_factory.mktemp("again"), "epochs=2", "seed=0", "task.analyses={}")
+    words = ("epochs=2", "seed=0", "model.encoder.hidden=[100]", "task.analyses={}")
+    again = train(tmp_path_factory.mktemp("again"), *words)
     assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("latent_dim", [1, 5])
 def test_other_latent_dimensions_work(latent_dim: int, tmp_path: Path) -> None:
-    run = train(tmp_path, "epochs=1", f"latent_dim={latent_dim}")
-    figures = {path.stem for path in (run / "figures").glob("*.png")}
+    quick = ("model.encoder.hidden=[20]", "task.analyses.top_half.steps=20")
+    words = ("epochs=1", f"latent_dim={latent_dim}", "~task.analyses.questions", *quick)
+    run = train(tmp_path, *words)
+    figures = {path.stem.replace("_steps20", "") for path in (run / "figures").glob("*.png")}
     assert figures == set(PICTURES) - {"manifold"}
     assert all(ink(path) > 0.01 for path in (run / "figures").glob("*.png"))
 
 
 def test_without_mnist_the_digits_stand_in_and_say_so(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vae_exp", "data=debug", "data.source=digits", "epochs=1"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "not MNIST" in done.stdout
+    words = ("data=debug", "data.source=digits", "epochs=1", "task.analyses={}")
+    assert "not MNIST" in output(start(tmp_path, *words))
     [run] = runs_below(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["data"]["name"] == "digits"
 
 
 def test_two_jobs_of_a_sweep_write_two_runs(tmp_path: Path) -> None:
-    source = "mnist" if mnist_folder() else "digits"
-    done = vae_exp(
-        "-m", "data=debug", f"data.source={source}", "epochs=1", "latent_dim=2,3",
-        "task.analyses={}", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = ("data=debug", SOURCE, "epochs=1", "latent_dim=2,3", "task.analyses={}")
+    output(start(tmp_path, "-m", *words))
     found = sorted(tmp_path.glob("multirun/*/*/*/metrics.json"))
     dims = [json.loads(path.read_text())["model"]["latent_dim"] for path in found]
     assert dims == [2, 3]
@@ -226,8 +221,7 @@ def test_evaluation_ranks_the_bounds_below_the_exact_evidence(
     run: Path, working_folder: Path
 ) -> None:
     small = [f"task.{word}" for word in SMALL]
-    done = vae_exp("task=evaluate", f"run={run}", "task.iwae=[1,100]", *small, cwd=working_folder)
-    assert done.returncode == 0, done.stderr
+    output(start(working_folder, "task=evaluate", f"run={run}", "task.iwae=[1,100]", *small))
     analyses = json.loads((run / "metrics.json").read_text())["analyses"]
     [found] = [look for name, look in analyses.items() if name.startswith("evaluate_")]
     below = {name: number["below_truth"] for name, number in found["estimates"].items()}

@@ -235,7 +235,9 @@ def test_contours_show_every_mode():
     modes = [-0.5 * ((x - a) ** 2 + y**2) / 0.2**2 for a in (-3, 3)]
     ax = figures.figure(4, 4).add_subplot()
     figures.isocontours(ax, axis, axis, np.logaddexp(*modes), color="k", label="p")
-    for path in ax.collections[0].get_paths():
+    contours = ax.collections[0].get_paths()
+    assert contours
+    for path in contours:
         assert {np.sign(x) for x in path.vertices[:, 0]} == {-1, 1}
 
 

@@ -161,8 +161,10 @@ def planted_sweep(folder: Path, *words: str, fixed: bool = False, **others: obje
     return folder
 
 
-@pytest.mark.parametrize("escape", ["", "\\", "\\\\\\"])
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("call", "escape"), [*((call, "") for call in CALLS), ("joblib", "\\"), ("torch", "\\\\\\")]
+)
 def test_a_call_in_a_config_is_refused_by_every_way_in(
     call: str, escape: str, theirs: Path, mark: Path, refused: Refused
 ) -> None:
@@ -177,8 +179,16 @@ def test_a_call_in_a_config_is_refused_by_every_way_in(
     assert told in refused(f"resume={unfinished(run)}")
 
 
-@pytest.mark.parametrize("key", ["seed", "data.seed", "model.encoder.hidden", "task.analyses.x"])
-@pytest.mark.parametrize("text", ENVIRONMENT)
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *(("seed", text) for text in ENVIRONMENT),
+        ("data.seed", ENVIRONMENT[0]),
+        ("model.encoder.hidden", ENVIRONMENT[1]),
+        ("task.analyses.x", ENVIRONMENT[2]),
+    ],
+)
 def test_no_resolver_runs_on_a_config(key: str, text: str, theirs: Path, refused: Refused) -> None:
     change(theirs, key, text)
     assert f"{key} must be a value" in refused("task=samples", f"run={theirs}")
@@ -188,6 +198,7 @@ def test_no_resolver_runs_on_a_config(key: str, text: str, theirs: Path, refused
 NO_NAME = r"name must be one of mnist, digits|should have at most 100 characters"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_metrics_alone_is_refused(
     call: str, theirs: Path, mark: Path, refused: Refused
@@ -203,6 +214,7 @@ def test_a_call_in_metrics_alone_is_refused(
             splits_of(loading.load(str(run)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_a_checkpoint_is_refused(
     call: str, theirs: Path, mark: Path, refused: Refused
@@ -219,6 +231,7 @@ def test_a_call_in_a_checkpoint_is_refused(
 CALLBACK = "{callbacks:{x:{_target_:joblib.load,filename:x.bin}}}"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "word",
     [
@@ -265,6 +278,7 @@ def test_a_sweep_over_values_hides_no_word_for_hydra(
     assert "which no job may set" in refused("-m", f"resume={sweep}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "word",
     [
@@ -333,6 +347,7 @@ MISPLACED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("target", [*STRANGE, *MISPLACED])
 def test_only_an_analysis_is_taken_for_one(
     target: str, theirs: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
@@ -350,6 +365,7 @@ def test_only_an_analysis_is_taken_for_one(
     assert told in refused(*QUICK, f"+task.analyses.x={{{words}}}")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("key", "target"),
     [
@@ -380,8 +396,18 @@ def test_a_part_stands_only_in_its_own_place(
     assert f"{key} must be of kind" in line or f"{key}._target_ must be a class that conf/" in line
 
 
-@pytest.mark.parametrize("name", ["_args_", "_partial_", "_recursive_", "_convert_"])
-@pytest.mark.parametrize("place", ["model", "task.analyses", "data"])
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("_args_", "model"),
+        ("_args_", "task.analyses"),
+        ("_partial_", "model"),
+        ("_partial_", "data"),
+        ("_recursive_", "data"),
+        ("_convert_", "task.analyses"),
+    ],
+)
 def test_hydras_own_keys_of_a_node_are_unknown(
     name: str, place: str, theirs: Path, refused: Refused
 ) -> None:
@@ -397,6 +423,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "text",
     [
@@ -560,6 +587,7 @@ def test_a_folder_of_data_may_have_any_name(
     (tmp_path / "run" / WEIGHTS).unlink()
     monkeypatch.setenv("VAE_EXP_DATA", str(strange))
     _main(["resume=run"])
+    assert (tmp_path / "run" / WEIGHTS).exists()
 
 
 @pytest.mark.parametrize("word", [r"data.root=\${seed}", r"data.root='\${oc.env:HOME}'"])

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from kill_and_resume import LAST, new_run, only_run, start, stop_when
+from kill_and_resume import LAST, new_run, only_run, stop_when
 from torch import Tensor
+from warm import start
 
 from vae_exp.data import DigitsDataModule
 from vae_exp.models.networks import Decoder, Encoder
@@ -32,6 +33,7 @@ def checkpoints_of(cwd: Path) -> list[Path]:
     return list(cwd.glob(f"*/*/*/{LAST}")) + list(cwd.glob(f"*/*/*/*/{LAST}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_a_checkpoint_says_how_to_go_on_and_is_told_by_the_exit_code(
     signum: signal.Signals, code: int, tmp_path: Path
@@ -51,6 +53,7 @@ def test_a_signal_saves_a_checkpoint_says_how_to_go_on_and_is_told_by_the_exit_c
     assert not list(run.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_in_a_sweep_a_signal_is_no_success_and_names_what_was_not_done(tmp_path: Path) -> None:
     process = start(tmp_path, "-m", *new_run(*LONG), "seed=3,4", "latent_dim=2,3")
     assert stop_when(process, lambda: bool(checkpoints_of(tmp_path)), signal.SIGTERM)
@@ -102,6 +105,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_second_sigint_stops_at_once() -> None:
     code = """
 import os, signal

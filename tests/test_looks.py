@@ -215,7 +215,7 @@ def test_a_wrong_way_to_save_figures_is_refused_in_one_line(
     word: str, told: str, run: Path
 ) -> None:
     before = contents(run)
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(UserError, match=told):
         _main(["task=samples", f"run={run}", word])
     assert contents(run) == before
 

@@ -19,11 +19,12 @@ from kill_and_resume import (
     logged,
     new_run,
     only_run,
-    start,
     stop_when,
     train,
     wait_until,
 )
+from kill_and_resume import start as start_afresh
+from warm import start
 
 from vae_exp import folders
 from vae_exp.cli.main import _main
@@ -64,6 +65,7 @@ def stopped(snapshots: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_resumed_from_any_checkpoint_ends_as_the_run_that_was_never_stopped(
     snapshots: Path, tmp_path: Path
 ) -> None:
@@ -192,11 +194,12 @@ def test_the_way_on_is_told_by_what_is_left(stopped: Path, tmp_path: Path) -> No
     assert checkpointing.way_on(tmp_path / "gone").startswith("its folder is gone")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_just_starting_is_not_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    process = start(tmp_path, *new_run("epochs=1"))
+    process = start_afresh(tmp_path, *new_run("epochs=1"))
     try:
         assert wait_until(process, lambda: only_run(tmp_path) is not None)
         _main(["resume=latest"])  # seconds before the run comes to its first step
@@ -369,6 +372,7 @@ def test_a_wrong_resume_is_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_each_stage_ends_as_the_run_that_was_never_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

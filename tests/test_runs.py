@@ -1,5 +1,6 @@
 """A run's folder is safe to read, exact to reload and never half-written."""
 
+import importlib
 import json
 import os
 import pickle
@@ -15,10 +16,16 @@ from vae_exp.atomic import write_atomically
 from vae_exp.building import build
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.objectives import ELBO, IWAE
 from vae_exp.models.vae import VAE
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics, write_metrics
+from vae_exp.runs.upgrade import upgraded_config
 from vae_exp.runs.weights import save_weights
+from vae_exp.training.distributed import Processes
+from vae_exp.training.hardware import Hardware
+from vae_exp.training.optimizers import Adam, AdamOneCycle
+from vae_exp.training.train import Train
 
 
 def model_config(latent_dim: int = 2, hidden: int = 8) -> dict[str, object]:
@@ -174,3 +181,24 @@ def test_a_run_of_an_older_version_still_loads(tmp_path: Path) -> None:
     assert torch.equal(loaded.posterior(x).mean, model.posterior(x).mean)
     z = torch.ones(3, 2)
     assert torch.equal(loaded.likelihood(z).mean, model.likelihood(z).mean)
+
+
+OLDER = {
+    "vae_exp.model.VAE": VAE,
+    "vae_exp.networks.Encoder": Encoder,
+    "vae_exp.networks.Decoder": Decoder,
+    "vae_exp.objectives.ELBO": ELBO,
+    "vae_exp.objectives.IWAE": IWAE,
+    "vae_exp.optimizers.Adam": Adam,
+    "vae_exp.optimizers.AdamOneCycle": AdamOneCycle,
+    "vae_exp.training.Hardware": Hardware,
+    "vae_exp.distributed.Processes": Processes,
+    "vae_exp.tasks.Train": Train,
+}
+
+
+@pytest.mark.parametrize(("old", "part"), OLDER.items(), ids=OLDER.keys())
+def test_the_name_that_an_older_version_had_for_a_class_is_known(old: str, part: type) -> None:
+    [found] = upgraded_config({"a": [{"_target_": old}]})["a"]
+    module, _, name = found["_target_"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is part

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_and_resume import LAST, start, stop_when
+from kill_and_resume import LAST, stop_when
 from test_sweep_runs import TINY, exit_code, only_sweep, refusal, rows
+from warm import start
 
 from vae_exp.sweeping import sweeps
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="vae-exp[optuna] is missing")
 
 FIXED = [word for word in TINY if not word.startswith(("batch_size", "model."))]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import refusal
-from kill_and_resume import LAST, WEIGHTS, checkpoint, same, start, stop_when, touched
+from kill_and_resume import LAST, WEIGHTS, checkpoint, same, stop_when, touched
+from kill_and_resume import start as start_afresh
 from test_end_to_end import ink
+from warm import start
 
 from vae_exp import folders
 from vae_exp.cli import main as cli
@@ -54,6 +56,7 @@ def rows(sweep: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_failing_job_costs_only_itself_and_alone_is_run_again(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,12 +89,14 @@ def test_a_failing_job_costs_only_itself_and_alone_is_run_again(
     assert [row["status"] for row in rows(sweep)] == [row["status"] for row in table]
     assert only_sweep(folder) == sweep
 
+    again = rows(sweep)
     (sweep / "sweep.csv").unlink()
     cli._main(["task=summarise", "sweep=latest"])
-    assert rows(sweep) == rows(sweep)
-    assert [row["test/elbo"] for row in rows(sweep)] == [row["test/elbo"] for row in table]
+    assert rows(sweep) == again
+    assert [row["test/elbo"] for row in again] == [row["test/elbo"] for row in table]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_resume_ends_as_if_it_had_never_been(tmp_path: Path) -> None:
     words = [*TINY, "epochs=40"]
     process = start(tmp_path, "-m", *words, "seed=0,1,2")
@@ -125,8 +130,9 @@ def test_ctrl_c_keeps_what_is_done_and_resume_ends_as_if_it_had_never_been(tmp_p
     assert (whole / WEIGHTS).read_bytes() == (sweep / "1" / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_midst_of_imports_is_told_as_any_other(tmp_path: Path) -> None:
-    process = start(tmp_path, "-m", *TINY, "seed=0,1")
+    process = start_afresh(tmp_path, "-m", *TINY, "seed=0,1")
     started = lambda: bool(list(tmp_path.glob(f"multirun/*/*/0/{folders.STARTED}")))  # noqa: E731
     assert stop_when(process, started, signal.SIGINT)
     _, err = process.communicate()
@@ -185,6 +191,7 @@ def test_somebody_elses_sweep_runs_nothing_of_its_own(folder: Path, word: str) -
     assert sorted(os.listdir(theirs)) == before
 
 
+@pytest.mark.slow
 def test_a_search_maximises_val_elbo_says_the_command_and_goes_on(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from vae_exp.training.fitting import fit as plain_fit
 from vae_exp.training.hardware import Hardware
 from vae_exp.training.interrupts import Interrupts
 from vae_exp.training.module import VAEModule
-from vae_exp.training.optimizers import Adam, AdamOneCycle
+from vae_exp.training.optimizers import Adam, AdamOneCycle, refuse_forgotten
 
 
 def small_model(seed: int = 0) -> VAE:
@@ -71,10 +71,10 @@ def test_training_under_lightning_ends_with_the_weights_of_the_plain_loop(tmp_pa
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_val_elbo_is_the_mean_over_all_validation_images(tmp_path: Path) -> None:
+def test_val_elbo_is_the_mean_over_all_validation_images_of_an_epoch(tmp_path: Path) -> None:
     data = digits(batch_size=30)  # 50 = 30 + 20: a mean of batch means would differ
     module = VAEModule(small_model(), ELBO(), Adam(1e-2), seed=3)
-    trainer = fit(module, data, tmp_path, epochs=1)
+    trainer = fit(module, data, tmp_path, epochs=2)
     x = data.splits.validation.images
     noise = torch.cat([module.noise(30, "validation", 0), module.noise(20, "validation", 1)], 1)
     terms = module.model.elbo_terms(x, noise)
@@ -86,14 +86,15 @@ def test_val_elbo_is_the_mean_over_all_validation_images(tmp_path: Path) -> None
     )
 
 
-def test_train_elbo_counts_every_image_once(tmp_path: Path) -> None:
+def test_train_elbo_counts_every_image_of_its_epoch_once(tmp_path: Path) -> None:
     data = digits(batch_size=30)
     module = VAEModule(small_model(), ELBO(), Adam(1e-12), seed=3)  # the weights stay
-    trainer = fit(module, data, tmp_path, epochs=1)
-    batches = chain.from_iterable(data.train_dataloader())
+    trainer = fit(module, data, tmp_path, epochs=2)
+    second = data.train_dataloader()
+    second.set_epoch(1)
     terms = [
         module.model.elbo_terms(x, module.noise(len(x), "train", step)).bound
-        for step, x in enumerate(batches)
+        for step, x in enumerate(chain.from_iterable(second), start=second.batches)
     ]
     assert sum(map(len, terms)) == 100
     assert trainer.callback_metrics["train/elbo"].item() == pytest.approx(
@@ -115,10 +116,38 @@ def test_training_raises_the_bound(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", [ELBO(samples=2, kl="monte_carlo"), IWAE(samples=3)])
 def test_every_objective_trains(objective: ELBO | IWAE, tmp_path: Path) -> None:
-    trainer = fit(VAEModule(small_model(), objective, Adam(1e-3), seed=0), digits(), tmp_path)
-    assert torch.isfinite(trainer.callback_metrics["val/elbo"])
+    model, data = small_model(), digits()
+    x = data.splits.train.images
+    noise = torch.randn(objective.samples, len(x), 2, generator=torch.Generator().manual_seed(1))
+    before = objective(model, x, noise).bound.mean().item()
+    fit(VAEModule(model, objective, Adam(1e-2), seed=0), data, tmp_path)
+    assert objective(model, x, noise).bound.mean().item() > before + 50
 
 
+class OnlyTheNetworks(Adam):
+    """What an optimiser did before priors had parameters."""
+
+    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, None]:
+        """The encoder's and the decoder's parameters, and no other."""
+        networks = [*model.encoder.parameters(), *model.decoder.parameters()]
+        return torch.optim.Adam(networks, lr=self.lr), None
+
+
+def test_a_parameter_that_an_optimiser_leaves_out_is_refused_by_name(tmp_path: Path) -> None:
+    model = small_model()
+    model.prior_family.shift = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(UserError, match=r"has prior_family\.shift 0 times"):
+        plain_fit(model, torch.zeros(4, 784), optimizer=OnlyTheNetworks(), epochs=1)
+    with pytest.raises(UserError, match=r"has prior_family\.shift 0 times"):
+        fit(VAEModule(model, ELBO(), OnlyTheNetworks(), seed=0), digits(), tmp_path)
+    twice = torch.optim.Adam(list(model.parameters()))
+    twice.add_param_group({"params": []})
+    twice.param_groups[1]["params"].append(model.decoder.parameters_of_x.bias)
+    with pytest.raises(UserError, match=r"has decoder\.parameters_of_x\.bias 2 times"):
+        refuse_forgotten(model, twice)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_a_compiled_objective_is_the_plain_one() -> None:
     x, objective = digits().splits.train.images, ELBO()

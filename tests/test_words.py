@@ -85,6 +85,7 @@ def accepted(*words: str) -> DictConfig:
     return cfg
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("words", "named"), UNREAD)
 def test_a_word_that_would_not_be_read_is_refused(folder: Path, words: str, named: str) -> None:
     make_run(folder / "RUN", a_model())
@@ -99,6 +100,7 @@ def test_an_empty_part_is_empty() -> None:
     assert list(accepted("task.analyses={}", one).task.analyses) == ["mine"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "words",
     [
@@ -143,6 +145,7 @@ HINTS = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("words", "meant"), HINTS)
 def test_what_was_meant_is_suggested(words: str, meant: str) -> None:
     assert f"did you mean {meant}?" in str(problem(*words.split()))
@@ -231,6 +234,7 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
             assert "did you mean" not in told, (task, word, told)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_value_is_found_in_what_the_task_reads_or_its_key_is_refused(task: str) -> None:
     check_read_or_refused(task, seed=0, share=0.1)
@@ -274,6 +278,7 @@ def check_hints(task: str, seed: int, count: int) -> int:
     return suggested
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_what_is_suggested_for_a_mistyped_key_is_accepted(task: str) -> None:
     check_hints(task, seed=0, count=5)
