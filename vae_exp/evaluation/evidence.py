@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.evaluation import ais, exact
+from vae_exp.evaluation.estimates import estimate
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
 
@@ -26,8 +27,9 @@ class Evidence:
     method: str
 
     def __str__(self) -> str:
-        found = f"log p(x) of {len(self.log_p_x):,} images, {self.method}: "
-        found += f"mean {self.log_p_x.mean():.2f} nats, errors up to {self.error.max():.2g}"
+        mean = estimate(self.log_p_x, self.method)
+        found = f"log p(x) of {mean.images:,} images, {self.method}: mean {mean} nats, "
+        found += f"errors of single images up to {self.error.max():.2g}"
         missing = int((~self.converged).sum())
         return found + (f", {missing:,} not converged" if missing else "")
 
