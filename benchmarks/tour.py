@@ -16,7 +16,7 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
 
     Raises CellExecutionError if a cell fails.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
     metadata = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=CELL_SECONDS, resources=metadata, record_timing=False)
     client.execute()
