@@ -18,7 +18,7 @@ bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs-pictures: install
-	$(BIN)/python -m benchmarks pictures $(ARGS)
+	$(BIN)/python -m benchmarks pictures tour $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

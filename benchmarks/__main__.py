@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, job, peers, pictures, training
+from benchmarks import growth, job, peers, pictures, tour, training
 from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, TrainingProducts
@@ -19,7 +19,7 @@ from vae_exp.files import as_json
 from vae_exp.shell import python
 from vae_exp.training.hardware import Hardware
 
-PARTS = ("training", "job", "growth", "gpu", "pictures")
+PARTS = ("training", "job", "growth", "gpu", "pictures", "tour")
 DEFAULT = ("training", "job")
 
 
@@ -126,6 +126,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         elif part == "pictures":
             pictures.make(args.run, Path("docs"))
             pictures.make_sweeps(args.run.parent, Path("docs"))
+        elif part == "tour":
+            tour.make(Path("docs", "tour.ipynb"), args.folder)
         else:
             measure_gpu(report, args.rounds)
     if not report.results:

@@ -19,13 +19,15 @@ For a notebook::
     import vae_exp
 
     run = vae_exp.load("latest")
-    x = run.images("test")
-    run.evidence(x[:100]).log_p_x
+    x = run.images("test")  # [N, D]
+    run.evidence(x[:100]).log_p_x  # [100] nats
+    run.look("scatter")  # figures and tables
 
 docs/architecture.md is the map of the packages.
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from vae_exp.models.networks import Decoder, Encoder
     from vae_exp.models.objectives import ELBO, IWAE
     from vae_exp.models.vae import VAE, top_half
-    from vae_exp.runs.loading import load
+    from vae_exp.runs.asking import look
+    from vae_exp.runs.loading import Run, load
     from vae_exp.training.fitting import fit
     from vae_exp.training.optimizers import Adam, AdamOneCycle
 
@@ -49,6 +52,7 @@ __all__ = [
     "AdamOneCycle",
     "Decoder",
     "Encoder",
+    "Run",
     "elbo_terms",
     "estimate",
     "evidence",
@@ -58,6 +62,7 @@ __all__ = [
     "load",
     "load_binarized_mnist",
     "load_splits",
+    "look",
     "top_half",
 ]
 
@@ -72,7 +77,8 @@ _HOMES = {
     "models.objectives": ["ELBO", "IWAE"],
     "models.vae": ["VAE", "top_half"],
     "training.optimizers": ["Adam", "AdamOneCycle"],
-    "runs.loading": ["load"],
+    "runs.asking": ["look"],
+    "runs.loading": ["Run", "load"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -89,4 +95,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__, "__version__"]
+    packages = [name for name, value in globals().items() if isinstance(value, ModuleType)]
+    return [*__all__, *packages, "__version__"]

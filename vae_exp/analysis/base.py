@@ -25,13 +25,18 @@ class Findings:
 
     ``figures`` are saved as figures/NAME.png and shown in TensorBoard; ``numbers`` are plain
     containers that go into metrics.json; ``tables`` are printed. ``brief`` is what training prints
-    of them at its end.
+    of them at its end. A notebook shows the tables and figures of what a cell ends with.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     brief: Table | None = None
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # only IPython calls this
+
+        display(*self.tables, *self.figures.values())
 
 
 @runtime_checkable

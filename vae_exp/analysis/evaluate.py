@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
@@ -308,9 +309,12 @@ def worst_figure(
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
-    """A bar a stage; ``stage(name)`` returns what is told the fraction that is done."""
+    """A bar a stage; ``stage(name)`` returns what is told the fraction that is done.
+
+    There are no bars in a notebook, where rich cannot draw them.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns) as bars:
+    with Progress(*columns, disable=Console().is_jupyter) as bars:
 
         def stage(name: str) -> Callable[[float], None]:
             task = bars.add_task(name, total=1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
@@ -104,7 +105,9 @@ class Trust:
         q = diagnostics.encode(model, images)
         z, x = simulate(model, self.simulated, generator(seed, "simulate"))
         mixed = q.at(slice(AGGREGATED))
-        with Progress(transient=True) as bars:
+        with Progress(
+            transient=True, disable=Console().is_jupyter
+        ) as bars:  # rich draws none there
             weighing = bars.add_task("samples of q", total=1.0)
             mixing = bars.add_task("aggregate posterior", total=1.0)
             return Examination(

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from vae_exp import folders, knobs, shell
-from vae_exp.config import composing, reading
+from vae_exp.config import composing, experiments, reading
 from vae_exp.errors import UserError
 from vae_exp.surroundings import settle
 from vae_exp.training.interrupts import Interrupted, Interrupts
@@ -113,6 +113,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     if multirun and not shows:
         from vae_exp.sweeping import command
 
+        experiments.tell(cfg, overrides)
         sys.exit(command.start(cfg, overrides, _look))
     cfg = composing.composed(overrides)
     composing.check(cfg, overrides)
@@ -130,6 +131,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
     if shows:
         _hydra(words, _job)
     elif composing.trains(cfg):
+        experiments.tell(cfg, overrides)
         _run(words, cfg, overrides)
     else:
         _look(cfg, overrides)

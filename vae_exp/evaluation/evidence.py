@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.evaluation import ais, exact
+from vae_exp.evaluation.estimates import estimate
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
 
@@ -25,6 +26,13 @@ class Evidence:
     converged: Tensor  # [B] whether the value can be used as log p(x)
     method: str
 
+    def __str__(self) -> str:
+        mean = estimate(self.log_p_x, self.method)
+        found = f"log p(x) of {mean.images:,} images, {self.method}: mean {mean} nats, "
+        found += f"errors of single images up to {self.error.max():.2g}"
+        missing = int((~self.converged).sum())
+        return found + (f", {missing:,} not converged" if missing else "")
+
 
 def evidence(
     model: VAE,
@@ -34,7 +42,12 @@ def evidence(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evidence:
-    """log p(x) of images x [B, D]: an integral if that can be done, else by AIS."""
+    """log p(x) of images x [B, D] or [B, H, W]: an integral if that can be done, else by AIS.
+
+    Raises UserError for other shapes, or for values that the likelihood does not take.
+    """
+    x = model.checked(x)
+    model.likelihood_family.check_values(x)
     if exact.is_exact(model):
         found = exact.evidence(model, x, tolerance=tolerance, progress=progress)
         return Evidence(found.log_p_x, found.error, found.converged, "exact")

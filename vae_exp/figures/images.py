@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -110,8 +109,7 @@ def _exact_figure(
     bottom = below + 0.15 + 0.14 * len(page.caption_lines(total_width, caption))
     inches = (total_width, bottom + height / DPI + top)
     dots = [round(inch * DPI) for inch in inches]
-    fig = Figure(figsize=(dots[0] / DPI, dots[1] / DPI), dpi=DPI)
-    FigureCanvasAgg(fig)
+    fig = page.Picture(figsize=(dots[0] / DPI, dots[1] / DPI))
     x, y = round(left * DPI), round(bottom * DPI)
     ax = fig.add_axes((x / dots[0], y / dots[1], width / dots[0], height / dots[1]))
     fig.suptitle(title, fontsize=TITLE, y=1 - 0.06 / inches[1], va="top")

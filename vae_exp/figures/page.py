@@ -5,7 +5,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ Array = Tensor | npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 
 DPI = 150
+SCREEN_DPI = 90  # in a notebook, so that a page of figures stays small
 INK = "gray_r"  # white paper, black ink
 GREY = "0.4"
 SMALL, TITLE = 7.0, 10.0  # points
@@ -43,11 +44,20 @@ def check_fits(key: str, count: int, dots: float) -> None:
         )
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, laid out by constraints, on the Agg canvas."""
-    drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(drawn)
-    return drawn
+class Picture(Figure):
+    """A figure on the Agg canvas that a notebook shows; pyplot is not needed for it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(dpi=DPI, **options)
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        return Style(dpi=SCREEN_DPI).file(self)
+
+
+def figure(width: float, height: float) -> Picture:
+    """An empty figure of that size in inches, laid out by constraints."""
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,31 @@ from vae_exp.runs.metrics import read_metrics
 
 def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> None:
     """Put one analysis to a finished run and keep what it finds in the run's folder."""
-    console = Console()
     run = loading.load(config["run"])
-    metrics = read_metrics(run.folder)
-    origin = origin_of(metrics, folders.find(config["run"]))
-    seed = origin.seed if seed is None else seed
-    root = config["data"].get("root")
+    seed = own_seed(run) if seed is None else seed
+    found = put(analysis, run, seed, config["data"].get("root"))
+    style: Style = build(config["figures"], "figures", Style)
+    keep(found, seed, run.folder, style)
+    show(found.findings, run.folder, style, Console())
+
+
+def put(analysis: Analysis, run: loading.Run, seed: int, root: str | None = None) -> Look:
+    """Put one analysis to a finished run, whose images lie below ``root`` if it is given.
+
+    Raises UserError if the analysis says nothing about the run, or if the images are not at hand.
+    """
+    metrics = run.metrics
     known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
-    images = known or splits_of(run, root)
+    images = known or (run.splits if root is None else splits_of(run, root))
     reason = analysis.unsuited(run.model, images)
     if reason is not None:
         raise UserError(f"task={analysis.name} says nothing about {run.folder}: {reason}")
-    found = look_at(analysis, run.model, images, seed, origin)
-    style: Style = build(config["figures"], "figures", Style)
-    keep(found, seed, run.folder, style)
-    show(found.findings, run.folder, style, console)
+    return look_at(analysis, run.model, images, seed, origin_of(metrics, run.weights))
+
+
+def own_seed(run: loading.Run) -> int:
+    """The seed that a run was made with."""
+    return origin_of(run.metrics, run.weights).seed
 
 
 def splits_of(run: loading.Run, root: str | None = None) -> Splits:
