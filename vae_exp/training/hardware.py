@@ -90,11 +90,15 @@ class Hardware:
         """A Trainer that does nothing per step but step; the environment sets nothing of it."""
         import pytorch_lightning as pl
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 
         from vae_exp.training.checkpoint_io import AtomicIO
 
         # Under manual optimisation the Trainer refuses to clip: the module does.
         options = {k: v for k, v in self.options.items() if not k.startswith("gradient_clip")}
+        if "profiler" in options:
+            profiler = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+            options["profiler"] = profiler[options["profiler"]](folder, "profile")
         with _without(VARIABLES):
             return pl.Trainer(
                 accelerator=self.accelerator,

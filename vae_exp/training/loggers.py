@@ -47,6 +47,11 @@ class Loggers:
         """The length of each event file."""
         return self.events.sizes() if self.events else {}
 
+    def save(self) -> None:
+        """Write out what is pending."""
+        for logger in self.all:
+            logger.save()
+
     def start(self, settings: Mapping[str, Any]) -> None:
         """Tell a run's settings."""
         for logger in self.others:
