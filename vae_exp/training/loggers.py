@@ -4,6 +4,7 @@ Lightning is imported when a logger is made.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from vae_exp.training.callbacks import QuietTensorBoard
 
 OLDER = {"tensorboard": {"_target_": "vae_exp.training.loggers.TensorBoard"}}  # runs without one
-LOCAL = ("sqlite:///", "file:")  # how the address of a store on this machine begins
+DATABASE = "sqlite:///"  # how the address of a file begins
 
 
 class TensorBoard:
@@ -121,12 +122,12 @@ def _nodes(config: Mapping[str, Any], group: str) -> dict[str, Any]:
 def _inside(node: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A logger's node whose relative places lie in the run's folder."""
     node = dict(node)
-    if isinstance(node.get("save_dir"), str):
-        node["save_dir"] = str(folder / node["save_dir"])
+    for key in ("save_dir", "artifact_location"):
+        if isinstance(node.get(key), str) and "://" not in node[key]:
+            node[key] = str(folder / node[key])
     uri = node.get("tracking_uri")
-    for scheme in LOCAL:
-        if isinstance(uri, str) and uri.startswith(scheme):
-            node["tracking_uri"] = scheme + str(folder / uri.removeprefix(scheme))
+    if isinstance(uri, str) and uri.startswith(DATABASE):
+        node["tracking_uri"] = DATABASE + str(folder / uri.removeprefix(DATABASE))
     return node
 
 
@@ -156,14 +157,16 @@ def _refuse_elsewhere(
         why = f"a config in a run's folder cannot set it to {str(value).lower()}"
     elif isinstance(value, dict):
         why = "a config in a run's folder can set it to plain values only"
-    elif any(_leads_out(text, folder) for text in _texts(value)):
+    elif key == "tracking_uri" and not str(value).startswith(DATABASE):
+        why = f"{value!r} is not {DATABASE} and a place in the run's folder"
+    elif any(_leads_out(text.removeprefix(DATABASE), folder) for text in _texts(value)):
         why = f"{value!r} is not a place in the run's folder"
     if why is not None:
         raise UserError(f"{place} is refused: {why}; put it right in {folder / folders.CONFIG}")
 
 
 def _leads_out(text: str, folder: Path) -> bool:
-    if ":" in text or text.startswith("~") or "\0" in text:
+    if re.search(r"[:?\0]|^~", text):
         return True
     real = os.path.realpath(folder / text)
     return not Path(real).is_relative_to(os.path.realpath(folder))

@@ -39,7 +39,8 @@ class VAEModule(BlockModule):
         self.optimizer_factory = optimizer
         self.seed = seed
         self.clip = clip
-        self.average = Average(model, average_weights) if average_weights else None
+        self.average_weights = average_weights
+        self.average: Average | None = None
         self._last_weights: dict[str, Tensor] | None = None
 
     def step(self, x: Tensor, noise: Tensor, step: int) -> Terms:
@@ -89,8 +90,8 @@ class VAEModule(BlockModule):
     def on_train_start(self) -> None:
         """Watch for losses that are not finite; train on from the weights of the last step."""
         self.watch = Watch(self.model, self.global_step)
-        if self.average is not None:
-            self.average = Average(self.model, self.average.decay)
+        if self.average_weights:
+            self.average = Average(self.model, self.average_weights)
             if self._last_weights is not None:
                 self.average.go_on(self._last_weights)
 
@@ -130,5 +131,5 @@ class VAEModule(BlockModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the weights to train on from."""
-        if self.average is not None:
+        if self.average_weights:
             self._last_weights = checkpoint.get(LAST_WEIGHTS, {})
