@@ -79,7 +79,9 @@ def test_a_run_resumed_from_any_checkpoint_stops_where_it_would_have_stopped(
 
 
 def test_a_run_goes_on_only_with_the_callbacks_it_had(snapshots: Path, tmp_path: Path) -> None:
-    first = min((path for path in snapshots.iterdir() if path.name != "whole"), key=lambda p: int(p.name))
+    first = min(
+        (path for path in snapshots.iterdir() if path.name != "whole"), key=lambda p: int(p.name)
+    )
     shutil.copytree(first, tmp_path / "run")
     with pytest.raises(UserError, match=r"^callbacks\.early_stopping\.patience was 2 when .* is 3"):
         train(tmp_path / "run", *WORDS, STOPS[0], "callbacks.early_stopping.patience=3")

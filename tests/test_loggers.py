@@ -102,7 +102,11 @@ def altered(folder: Path, group: str, **values: Any) -> None:
         ("logger=mlflow", {"tracking_uri": "http://evil.example"}, "is not sqlite:/// and a place"),
         ("logger=mlflow", {"tracking_uri": "databricks"}, "is not sqlite:/// and a place"),
         ("logger=mlflow", {"tracking_uri": None}, "is not sqlite:/// and a place"),
-        ("logger=mlflow", {"tracking_uri": "sqlite:////elsewhere/x.db"}, "not a place in the run's"),
+        (
+            "logger=mlflow",
+            {"tracking_uri": "sqlite:////elsewhere/x.db"},
+            "not a place in the run's",
+        ),
         ("logger=mlflow", {"tracking_uri": "sqlite:///../x.db"}, "not a place in the run's"),
         ("logger=mlflow", {"artifact_location": "../x"}, "not a place in the run's"),
         ("logger=mlflow", {"save_dir": "x"}, "cannot set it"),

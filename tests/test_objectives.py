@@ -89,9 +89,7 @@ def test_plain_training_ends_with_the_weights_of_the_trainer(
     module = VAEModule(small_model(), objective, Adam(1e-2), seed=3)
     fit(module, digits(seed=3), tmp_path)
     model = small_model()
-    plain_fit(
-        model, X, objective=objective, optimizer=Adam(1e-2), epochs=2, batch_size=30, seed=3
-    )
+    plain_fit(model, X, objective=objective, optimizer=Adam(1e-2), epochs=2, batch_size=30, seed=3)
     for ours, theirs in zip(model.parameters(), module.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 

@@ -31,8 +31,7 @@ from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics
-from vae_exp.training import checkpointing
-from vae_exp.training import running
+from vae_exp.training import checkpointing, running
 from vae_exp.training.checkpointing import Checkpoints
 
 

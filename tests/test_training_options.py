@@ -158,9 +158,7 @@ def test_mixed_precision_trains_and_is_validated_in_full_precision(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("limit", "steps"), [(3, 3), (0.5, 2), (99, 4)])
-def test_a_limit_of_batches_counts_minibatches(
-    limit: float, steps: int, tmp_path: Path
-) -> None:
+def test_a_limit_of_batches_counts_minibatches(limit: float, steps: int, tmp_path: Path) -> None:
     trainer, module = fit(tmp_path, 2, limit_train_batches=limit)  # of 4, in blocks of 2
     assert trainer.global_step == module.total_steps == 2 * steps
 

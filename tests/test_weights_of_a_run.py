@@ -68,9 +68,12 @@ def test_what_latest_was_is_put_down(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("model.encoder.hidden=[16]",), r"was made for another model: encoder\.\S+ is \[.* in the"),
+        (
+            ("model.encoder.hidden=[16]",),
+            r"was made for another model: encoder\.\S+ is \[.* in the",
+        ),
         (("latent_dim=3",), "was made for another model: "),
-        (("init_from=nowhere",), "init_from must be latest, a run's folder or a checkpoint, got"),
+        (("init_from=nowhere",), "init_from: run must be latest, a run's folder or a checkpoint, "),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_in_one_line(
@@ -85,7 +88,9 @@ def test_a_frozen_part_keeps_its_weights_and_the_optimiser_has_none_of_them(
     before: Path, tmp_path: Path
 ) -> None:
     train(tmp_path, "epochs=1", "data.source=digits", f"init_from={before}", "freeze=[decoder]")
-    changed = {n for n, tensor in weights(before).items() if not torch.equal(tensor, weights(tmp_path)[n])}
+    changed = {
+        n for n, tensor in weights(before).items() if not torch.equal(tensor, weights(tmp_path)[n])
+    }
     assert changed == {name for name in weights(before) if name.startswith("encoder.")}
     [state] = torch.load(tmp_path / LAST, weights_only=True)["optimizer_states"]
     trained = sum(len(group["params"]) for group in state["param_groups"])

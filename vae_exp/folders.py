@@ -35,24 +35,24 @@ class Held(UserError):
     """Another process has the lock."""
 
 
-def find(spec: str, key: str = "run") -> Path:
+def find(spec: str) -> Path:
     """The folder or checkpoint that ``latest`` or a path names.
 
     ``latest`` is the newest run below ``outputs`` with saved weights; a sweep's job, if there is no
-    such run. Raises UserError, naming the ``key`` that was given, if there is none.
+    such run. Raises UserError if there is none.
     """
     if spec != "latest":
         path = Path(spec)
         if os.path.isfile(path) or os.path.isfile(path / CONFIG):
             return path
         raise UserError(
-            f"{key} must be latest, a run's folder or a checkpoint, got {spec!r}, which "
+            f"run must be latest, a run's folder or a checkpoint, got {spec!r}, which "
             + ("is not a run's folder" if os.path.exists(path) else "does not exist")
         )
     for root in ROOTS:
         if found := list(Path(root).glob(f"**/{WEIGHTS}")):
             return max(found, key=lambda path: path.stat().st_mtime_ns).parent
-    raise UserError(f"{key}=latest found no finished run in outputs or multirun: train one first")
+    raise UserError("run=latest found no finished run in outputs or multirun: train one first")
 
 
 @contextmanager

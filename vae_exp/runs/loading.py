@@ -23,7 +23,14 @@ from vae_exp.runs.weights import load_weights as load_weights
 from vae_exp.runs.weights import save_weights as save_weights
 from vae_exp.schema import check_schema
 
-NEWER = ("figures", "prior", "likelihood", "posterior", "callbacks", "logger")  # groups that an older run has not
+NEWER = (
+    "figures",
+    "prior",
+    "likelihood",
+    "posterior",
+    "callbacks",
+    "logger",
+)  # groups that an older run has not
 PATIENCE = 60.0  # seconds, for a process that adds its own numbers
 
 

@@ -20,7 +20,9 @@ class Average:
 
     def __init__(self, model: VAE, decay: float):
         self.decay = decay
-        self._weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self._weights: dict[str, Tensor] = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
         self._other = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     def update(self, step: int) -> None:

@@ -59,11 +59,11 @@ class Processes(Hardware):
                 f"machine, got {devices}; trainer.accelerator=cpu takes any number"
             )
 
-    def module(self, *args: Any, **kwargs: Any) -> "VAEModule":
-        """What trains a model on one of these devices; takes what `VAEModule` takes."""
+    def kind(self) -> "type[VAEModule]":
+        """The class of one process's part in training a model."""
         from vae_exp.training.sharing import SharedModule
 
-        return SharedModule(*args, clip=self.clip, **kwargs)
+        return SharedModule
 
     def strategy(self) -> "Strategy":
         """DDP, in which each process counts the images that it saw in buffers of its own."""

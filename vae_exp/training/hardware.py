@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vae_exp.errors import UserError, check_positive
+from vae_exp.models.vae import VAE
 from vae_exp.training import options as trainer_options
-from vae_exp.training.fitting import Clip
+from vae_exp.training.fitting import Clip, Objective, OptimizerFactory
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -63,11 +64,22 @@ class Hardware:
         value, by = self.options["gradient_clip_val"], self.options.get("gradient_clip_algorithm")
         return Clip(value, by or "norm")
 
-    def module(self, *args: Any, **kwargs: Any) -> "VAEModule":
-        """What trains a model on these devices; takes what `VAEModule` takes."""
+    def module(
+        self,
+        model: VAE,
+        objective: Objective,
+        optimizer: OptimizerFactory,
+        seed: int,
+        average_weights: float = 0.0,
+    ) -> "VAEModule":
+        """What trains a model on these devices."""
+        return self.kind()(model, objective, optimizer, seed, self.clip, average_weights)
+
+    def kind(self) -> "type[VAEModule]":
+        """The class of what trains a model."""
         from vae_exp.training.module import VAEModule
 
-        return VAEModule(*args, clip=self.clip, **kwargs)
+        return VAEModule
 
     def strategy(self) -> "str | Strategy":
         """How the devices work together."""

@@ -85,7 +85,10 @@ def callbacks(config: Mapping[str, Any], metrics: Mapping[str, str]) -> "list[Ca
 
     metrics: the names that are logged, and in which ``mode`` each is better.
     """
-    found = {name: _built(node, f"callbacks.{name}") for name, node in _nodes(config, "callbacks").items()}
+    found = {
+        name: _built(node, f"callbacks.{name}")
+        for name, node in _nodes(config, "callbacks").items()
+    }
     for name, part in found.items():
         monitor = getattr(part, "monitor", None)
         if monitor is None:

@@ -52,7 +52,9 @@ EXPECTED = {
 DECIDING = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 COUNTING = ("limit_train_batches", "log_every_n_steps")  # minibatches
 _EACH_EPOCH = "each epoch ends with a validation, by which the best weights are told"
-_ALL_IMAGES = "a number is over all images of its split: give data.validation_size or data.test_size"
+_ALL_IMAGES = (
+    "a number is over all images of its split: give data.validation_size or data.test_size"
+)
 REFUSED = {
     "accelerator": "give trainer.accelerator",
     "devices": "give trainer.devices",

@@ -201,7 +201,7 @@ def _module(
 
 def weights_of(spec: str) -> Path:
     """The file with the weights of a run, or a checkpoint of it, that ``init_from`` names."""
-    path = folders.find(spec, "init_from")
+    path = folders.find(spec)
     weights = path if path.is_file() else path / folders.WEIGHTS
     if not weights.is_file():
         raise UserError(f"init_from: {path} has no {folders.WEIGHTS}: the run did not finish")

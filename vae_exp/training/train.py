@@ -98,7 +98,9 @@ class Train:
     def _settled(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config with the run that ``latest`` is now, so that a resumed run means the same."""
         assert self.init_from is not None
-        found = folders.find(self.init_from, "init_from").resolve()
-        self.init_from = str(found)
+        try:
+            self.init_from = str(folders.find(self.init_from).resolve())
+        except UserError as error:
+            raise UserError(f"init_from: {error}") from error
         task = {**config["task"], "init_from": self.init_from}
         return {**config, "init_from": self.init_from, "task": task}
