@@ -177,7 +177,7 @@ def test_every_objective_is_a_bound_with_gradients_of_every_parameter(
     model = case.model
     noise = model.noise.draw(objective.samples, IMAGES, dtype=torch.float64)
     model.zero_grad()
-    terms = objective(model, case.x, noise)
+    terms = objective(model, case.x, noise, 0)
     bounds.loss(terms.bound).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
