@@ -23,11 +23,10 @@ from vae_exp.runs.describing import describe_images
 from vae_exp.training.callbacks import EpochProgress, QuietTensorBoard
 from vae_exp.training.checkpointing import Checkpoints
 from vae_exp.training.fitting import Objective
-from vae_exp.training.hardware import Hardware
+from vae_exp.training.hardware import Hardware, hush_lightning
 from vae_exp.training.interrupts import Interrupts
 from vae_exp.training.module import VAEModule
 from vae_exp.training.optimizers import AdamOneCycle
-from vae_exp.training.train import hush_lightning
 
 STEPS = "vae_exp, steps of an epoch"
 WHOLE = "vae_exp, whole epoch"

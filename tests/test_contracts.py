@@ -179,7 +179,7 @@ def test_every_objective_is_a_bound_with_gradients_of_every_parameter(
     model = case.model
     noise = model.noise.draw(objective.samples, IMAGES, dtype=torch.float64)
     model.zero_grad()
-    terms = objective(model, case.x, noise)
+    terms = objective(model, case.x, noise, 0)
     weights = model.log_weights(case.x, noise)
     if isinstance(objective, IWAE):
         torch.testing.assert_close(terms.bound, bounds.iwae(weights))

@@ -14,7 +14,7 @@ from vae_exp.building import build
 from vae_exp.config.composing import plain_config
 from vae_exp.data import DigitsDataModule
 from vae_exp.models.networks import Decoder, Encoder
-from vae_exp.models.objectives import ELBO
+from vae_exp.models.objectives import ELBO, Step
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.runs.weights import load_checkpoint, load_weights
 from vae_exp.training.callbacks import QuietTensorBoard
@@ -107,8 +107,8 @@ def test_a_watch_leaves_the_model_as_it_was() -> None:
 class BadInValidation(ELBO):
     """A bound that is finite in training alone."""
 
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        terms = super().__call__(model, x, noise)
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        terms = super().__call__(model, x, noise, step)
         return terms if model.training else dataclasses.replace(terms, bound=terms.bound / 0)
 
 

@@ -32,8 +32,7 @@ from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics
-from vae_exp.training import checkpointing
-from vae_exp.training import train as training_task
+from vae_exp.training import checkpointing, running
 from vae_exp.training.checkpointing import Checkpoints
 
 
@@ -52,7 +51,7 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(whole, root / f"{trainer.global_step}-after")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_task, "Checkpoints", Snapshots)
+        patch.setattr(running, "Checkpoints", Snapshots)
         train(whole, "task.checkpoint_seconds=0")
     return root
 

@@ -15,7 +15,7 @@ from vae_exp import folders
 from vae_exp.cli import main as cli
 from vae_exp.config import composing
 from vae_exp.sweeping import differences, sweeps
-from vae_exp.training import train
+from vae_exp.training import results
 from vae_exp.training.interrupts import Interrupted, Interrupts
 
 LEARNING_RATE = "VAE_EXP_TEST_LR"
@@ -176,7 +176,7 @@ def test_a_job_that_has_saved_its_weights_is_finished_whatever_comes_after(
     def unprintable(*_: object) -> None:
         "±".encode("ascii")
 
-    monkeypatch.setattr(train, "summary", unprintable)
+    monkeypatch.setattr(results, "summary", unprintable)
     assert exit_code("-m", *TINY, "epochs=1", "seed=0") == 0
     sweep = only_sweep(tmp_path)
     assert [row["status"] for row in rows(sweep)] == ["finished"]

@@ -34,10 +34,18 @@ def _built(node: Any, key: str) -> Any:
         return values
     module, _, name = values.pop("_target_").rpartition(".")
     part = getattr(import_module(module), name)
-    kinds = typing.get_type_hints(part.__init__, include_extras=True)
+    kinds = _kinds(part)
     for argument, value in values.items():
         _hold(value, kinds.get(argument, Any), f"{key}.{argument}")
     return part(**values)
+
+
+def _kinds(part: Any) -> dict[str, Any]:
+    """What a constructor's arguments must be; nothing if only a type checker could say."""
+    try:
+        return typing.get_type_hints(part.__init__, include_extras=True)
+    except NameError:  # another library's annotation, of a package that is not installed
+        return {}
 
 
 def _hold(value: Any, kind: Any, key: str) -> None:

@@ -56,6 +56,8 @@ class Config:
     split: str | None = knob(None, "which images", choices=("train", "validation", "test"))
     digits: tuple[int, ...] = knob((), "classes to go between: [3,8]")
     indices: tuple[int, ...] = knob((), "images to go between: [12,345]")
+    init_from: str | None = knob(None, "a run whose weights to begin with: latest, folder")
+    freeze: tuple[str, ...] = knob((), "parts that keep their weights: [decoder]")
     name: str | None = knob(None, "what to call a run in tables and captions", pattern=NAME)
 
     data: Any = MISSING
@@ -66,6 +68,8 @@ class Config:
     objective: Any = MISSING
     optimizer: Any = MISSING
     trainer: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
     figures: Any = MISSING
     task: Any = MISSING
 

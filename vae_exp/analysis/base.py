@@ -6,15 +6,17 @@ import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError, first_line
 from vae_exp.models.vae import VAE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONGEST = 120  # characters of a look's name, which is part of a file's
 
@@ -28,7 +30,7 @@ class Findings:
     of them at its end. A notebook shows the tables and figures of what a cell ends with.
     """
 
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: "dict[str, Figure]" = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     brief: Table | None = None

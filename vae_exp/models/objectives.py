@@ -1,6 +1,6 @@
 """What training maximises: a bound on log p(x), per image and with its terms."""
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -9,6 +9,29 @@ from vae_exp.errors import UserError, check_positive
 from vae_exp.inference import bounds
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.divergences import kl as closed_form_kl
+from vae_exp.ranges import NonNegative, NonNegativeNumber
+
+Step = int | Tensor  # 0, 1, .. over a run; a tensor [] in a compiled step
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What training maximises, per image, with its true name: ``elbo``, ``iwae_50``.
+
+    The name ``elbo`` is for log_likelihood − kl alone. Another bound has a name of its own, which
+    tells every setting that makes it another bound.
+    """
+
+    name: str
+    estimator: str  # what it is, in words
+    samples: int
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step) -> Terms:
+        """x [B, D], noise [S, B, N] -> terms [B] at a step of the run.
+
+        Validation asks for the run's last step, so that epochs can be compared.
+        """
+        ...
 
 
 class ELBO:
@@ -26,9 +49,39 @@ class ELBO:
         self.name = "elbo"
         self.estimator = "ELBO, KL " + ("in closed form" if kl == "closed_form" else "by sampling")
 
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, Z] -> terms [B]."""
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        """x [B, D], noise [S, B, N] -> terms [B]."""
         return model.elbo_terms(x, noise, self.kl)
+
+
+class BetaELBO:
+    """E_q log p(x | z) − β(t) KL(q(z | x) ‖ p(z)) at step t, in closed form or by Monte Carlo.
+
+    β(t) rises along a line from 0 to ``beta`` over the first ``warmup`` steps (Higgins et al. 2017,
+    openreview.net/forum?id=Sy2fzU9gl; Bowman et al. 2016, arXiv:1511.06349). With β < 1 it is no
+    bound on log p(x).
+    """
+
+    def __init__(self, beta: NonNegativeNumber = 4.0, warmup: NonNegative = 0, samples: int = 1):
+        check_positive("objective.samples", samples)
+        if not 0 <= beta < float("inf"):
+            raise UserError(f"objective.beta must be 0 or a positive number, got {beta}")
+        if warmup < 0:
+            raise UserError(f"objective.warmup must be 0 or more steps, got {warmup}")
+        self.beta = beta
+        self.warmup = warmup
+        self.samples = samples
+        rise = f"_warmup_{warmup}" if warmup else ""
+        self.name = f"beta_elbo_{beta:.15g}{rise}"
+        self.estimator = f"mean log p(x|z) minus {beta:.15g} KL"
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        """x [B, D], noise [S, B, N] -> terms [B]; log likelihood and KL are those of the ELBO."""
+        terms = model.elbo_terms(x, noise)
+        beta: float | Tensor = self.beta
+        if self.warmup:
+            beta = beta * torch.as_tensor(step / self.warmup).clamp(max=1.0)
+        return Terms(terms.log_likelihood - beta * terms.kl, terms.log_likelihood, terms.kl)
 
 
 class IWAE:
@@ -40,8 +93,8 @@ class IWAE:
         self.name = f"iwae_{samples}"
         self.estimator = "importance-weighted bound"
 
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, Z] -> terms [B]; log likelihood and KL are those of the ELBO."""
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        """x [B, D], noise [S, B, N] -> terms [B]; log likelihood and KL are those of the ELBO."""
         x = model.checked(x, noise)
         q, prior = model.posterior(x), model.prior
         z = q.sample(noise)
@@ -58,17 +111,19 @@ class Compiled:
     """Another objective through torch.compile; on a GPU each step is then one CUDA graph.
 
     The number of images in a batch is fixed, so a last batch that is smaller is compiled too. A
-    graph overwrites its results at its next run: what is returned is a copy.
+    graph overwrites its results at its next run: what is returned is a copy. The step is a tensor
+    on the device, as a number would be compiled anew for each of its values.
     """
 
-    def __init__(self, objective: ELBO | IWAE):
+    def __init__(self, objective: Objective):
         self.samples = objective.samples
         self.name = objective.name
         self.estimator = objective.estimator
         self._compiled = torch.compile(objective, mode="reduce-overhead", dynamic=False)
 
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, Z] -> terms [B]."""
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        """x [B, D], noise [S, B, N] -> terms [B]."""
         torch.compiler.cudagraph_mark_step_begin()
-        terms = self._compiled(model, x, noise)
+        counted = torch.full((), float(step), device=x.device)
+        terms = self._compiled(model, x, noise, counted)
         return Terms(terms.bound.clone(), terms.log_likelihood.clone(), terms.kl.clone())

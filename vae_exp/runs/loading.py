@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from vae_exp.analysis.base import Findings
     from vae_exp.data import Splits
 
-NEWER = ("figures", "prior", "likelihood", "posterior")  # groups that an older run has not
+NEWER = (
+    "figures",
+    "prior",
+    "likelihood",
+    "posterior",
+    "callbacks",
+    "logger",
+)  # groups that an older run has not
 PATIENCE = 60.0  # seconds, for a process that adds its own numbers
 
 

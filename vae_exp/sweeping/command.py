@@ -13,6 +13,7 @@ from vae_exp import folders, knobs
 from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.sweeping import launching, search, sweeps, working
+from vae_exp.training.loggers import refuse_elsewhere
 
 PATIENCE = 2  # seconds until a person is told how far the checks have come
 
@@ -81,6 +82,7 @@ def resume(overrides: list[Override]) -> int:
             job = [override for override in job if not override.is_sweep_override()]
         checked = composing.composed(job)
         composing.check(checked, job)
+        refuse_elsewhere(composing.plain_config(checked), folder)
         if checked.task.get("output") is not None:  # a file of this machine, named by another
             raise UserError(f"{folder / sweeps.JOBS} holds a job that writes {checked.task.output}")
     place = launching.place(folder)

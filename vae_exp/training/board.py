@@ -48,9 +48,11 @@ def settings(config: Mapping[str, Any], folder: Path) -> dict[str, Setting]:
     found = {knob: config[knob] for knob in told} | choices(folder)
     for group in GROUPS:
         shown: list[tuple[str, Any]] = []
-        own = group not in ("task", "figures")
-        for key, value in _leaves(config[group], group) if own else ():
+        own = group not in ("task", "figures", "logger")
+        for key, value in _leaves(config.get(group, {}), group) if own else ():
             name = key.rpartition(".")[2]
+            if value is None:
+                continue
             if name in KNOBS and name in config and value == config[name]:
                 found[name] = value
             elif (name, value) not in shown:
@@ -118,6 +120,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
     """A run's numbers as a table in Markdown."""
     data, model, run = metrics["data"], metrics["model"], metrics["run"]
     best = metrics["validation"]["best"]
+    epochs = f"{run['stopped']['epoch']} of {run['epochs']}" if "stopped" in run else run["epochs"]
     rows = [
         f"| {label} | {metrics['test'][name]['mean']:.2f} | {metrics['test'][name]['stderr']:.2f} |"
         for name, label in TERMS.items()
@@ -132,7 +135,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
             *rows,
             f"\nBest epoch by {best['by']}: {best['value']:.2f}",
             f"\nLatent dimension {model['latent_dim']}, {model['parameters']:,} parameters, "
-            f"{run['epochs']} epochs, seed {run['seed']}; code {run['git']}, torch {run['torch']}.",
+            f"{epochs} epochs, seed {run['seed']}; code {run['git']}, torch {run['torch']}.",
         ]
     )
 

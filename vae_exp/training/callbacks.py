@@ -147,7 +147,8 @@ class FiguresDuringTraining(pl.Callback):
         assert isinstance(pl_module, VAEModule)
         data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for analysis in self.analyses:
-            look = answer(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
+            with pl_module.averaged():
+                look = answer(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
             if isinstance(look, Look):
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
                 board.add_figures(writer, look.findings.figures, trainer.global_step - 1)

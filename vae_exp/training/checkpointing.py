@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
@@ -19,14 +19,22 @@ from vae_exp.folders import CHECKPOINTS, within
 from vae_exp.runs.upgrade import upgraded_config
 from vae_exp.runs.weights import KEY, load_place
 from vae_exp.schema import SCHEMA
-from vae_exp.training.callbacks import QuietTensorBoard
 from vae_exp.training.interrupts import Interrupts
 from vae_exp.training.module import VAEModule
+from vae_exp.training.options import DECIDING
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 BEST = "best.ckpt"
 TORN = ".torn"
+
+
+class Events(Protocol):
+    """What knows the event files of a run."""
+
+    def sizes(self) -> dict[str, int]:
+        """The length of each, with all that was logged on the disk."""
+        ...
 
 
 class Checkpoints(Checkpoint):
@@ -41,7 +49,7 @@ class Checkpoints(Checkpoint):
     def __init__(
         self,
         folder: Path,
-        logger: QuietTensorBoard,
+        logger: Events,
         interrupts: Interrupts,
         images: dict[str, Any],
         seconds: float = 30.0,
@@ -56,6 +64,7 @@ class Checkpoints(Checkpoint):
         self.seconds = seconds
         self.best = -math.inf
         self.starting = False  # whether Lightning sets up what it loads, and no step is taken yet
+        self.stopped = False  # whether the epoch that was saved last was to be the last
         self._earlier = 0.0
         self._started = self._saved = time.monotonic()
 
@@ -73,6 +82,7 @@ class Checkpoints(Checkpoint):
         for optimizer in trainer.optimizers:
             refuse_odd_state(optimizer)
         self._saved = time.monotonic()
+        trainer.should_stop = trainer.should_stop or self.stopped
         # Lightning has taken SIGTERM: between two hooks it would end the process with exit code 0.
         self.interrupts.install()
         self.interrupts.deferred = True
@@ -94,6 +104,7 @@ class Checkpoints(Checkpoint):
         bound = trainer.callback_metrics[pl_module.judge].item()
         better = bound > self.best
         self.best = max(bound, self.best)
+        self.stopped = trainer.should_stop
         self._save(trainer, best=better)
         self.interrupts.check()
 
@@ -111,6 +122,7 @@ class Checkpoints(Checkpoint):
             "best": self.best,
             "best_by": pl_module.judge,
             "seconds": self.elapsed,
+            "stopped": self.stopped,
             "images": self.images,
             "settings": self.settings,
             "events": self.logger.sizes() if trainer.is_global_zero else {},
@@ -125,6 +137,7 @@ class Checkpoints(Checkpoint):
         if ours.get("best_by", pl_module.judge) == pl_module.judge:
             self.best = ours["best"]
         self._earlier = ours["seconds"]
+        self.stopped = ours.get("stopped") is True
 
     def _save(self, trainer: pl.Trainer, best: bool) -> None:
         last = self.checkpoints / LAST
@@ -186,23 +199,32 @@ class Start:
     def refuse_changes(self, config: Mapping[str, Any]) -> None:
         """Raise UserError if the config trains otherwise than the run was trained until then.
 
-        Where the images lie, the trainer and the task, but for its epochs, may have changed.
+        Where the images lie, the device, the loggers and how often is saved may have changed.
         """
         saved = upgraded_config(self.contents[KEY].get("settings", {}))
-        before = dict(_dotted(saved))
-        for key, value in _dotted(settings(config)):
-            if before.get(key, value) != value:
+        before, now = dict(_dotted(saved)), dict(_dotted(settings(config)))
+        added = [key for key in now if key.startswith("callbacks.") and "callbacks" in saved]
+        for key in [*before, *added]:
+            was, value = before.get(key), now.get(key)
+            if was != value and (key in now or key.startswith("callbacks.")):
                 raise UserError(
-                    f"{key} was {before[key]} when {self.path} was saved and is {value} in the "
+                    f"{key} was {was} when {self.path} was saved and is {value} in the "
                     "run's config: put it back, or start a new run"
                 )
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides, beside the images, which weights training comes to."""
-    found: dict[str, Any] = {"seed": config["seed"], "epochs": config["task"]["epochs"]}
-    for group in ("data", "model", "objective", "optimizer"):
-        found[group] = dict(config[group])
+    task, options = config["task"], config["trainer"].get("options") or {}
+    found: dict[str, Any] = {
+        "seed": config["seed"],
+        "epochs": task["epochs"],
+        "freeze": list(task.get("freeze", ())),
+        "average_weights": task.get("average_weights", 0.0),
+        "trainer": {"options": {name: options.get(name) for name in DECIDING}},
+    }
+    for group in ("data", "model", "objective", "optimizer", "callbacks"):
+        found[group] = dict(config.get(group, {}))
     for where in ("root", "source"):
         found["data"].pop(where, None)
     return found

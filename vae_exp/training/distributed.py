@@ -13,20 +13,22 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
-from pytorch_lightning.strategies import DDPStrategy, Strategy
-from torch import Tensor
 
-from vae_exp.data import DigitsDataModule, EpochBatches, Share
+from vae_exp.data.batches import EpochBatches
 from vae_exp.errors import UserError
 from vae_exp.training.hardware import Hardware
-from vae_exp.training.module import BoundMeter, VAEModule
-from vae_exp.training.watch import Diverged
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+
+    from vae_exp.data import DigitsDataModule
+    from vae_exp.training.module import VAEModule
 
 GRACE = 20.0  # seconds for this process to notice by itself that another has ended
 PATIENCE = 5.0  # seconds for another to end if this one has failed
@@ -37,70 +39,18 @@ class Lost(UserError):
     """A process that shared a run has ended before the run was trained."""
 
 
-class SharedMeter(BoundMeter):
-    """Sums over the images that all processes saw."""
-
-    def total(self) -> Tensor:
-        """The sums of all processes."""
-        total = self.sums.clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    def means(self) -> dict[str, Tensor]:
-        """The means over the images of all processes, and a fresh start."""
-        self.sums = self.total()
-        return super().means()
-
-
-class SharedModule(VAEModule):
-    """One process's part in training: its own rows of each batch and of the batch's noise.
-
-    The gradients that DDP averages are then those of one process with the whole batch.
-    """
-
-    train_meter: SharedMeter
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.train_meter = SharedMeter()
-
-    def on_train_start(self) -> None:
-        """Keep what a checkpoint says of the images seen so far in one process only."""
-        super().on_train_start()
-        if self.global_rank:
-            self.train_meter.sums.zero_()
-
-    def loss(self, bound: Tensor, share: Share) -> Tensor:
-        """The loss of this process's rows, weighed by how many of the batch's they are."""
-        return super().loss(bound, share) * (len(bound) * self.trainer.world_size / share.batch)
-
-    def check_finite(self) -> None:
-        """Raise Diverged in every process if one has reason to."""
-        reason = None
-        try:
-            super().check_finite()
-        except Diverged as error:
-            reason = str(error)
-        reasons: list[str | None] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(reasons, reason)
-        for told in reasons:
-            if told is not None:
-                raise Diverged(told)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the sums of all processes; called in each of them."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["state_dict"]["train_meter.sums"] = self.train_meter.total()
-
-
 class Processes(Hardware):
     """Several devices of this machine, a process each."""
 
-    module = SharedModule
     several = True
 
-    def __init__(self, accelerator: str = "auto", devices: int = 2):
-        super().__init__(accelerator, devices)
+    def __init__(
+        self,
+        accelerator: str = "auto",
+        devices: int = 2,
+        options: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(accelerator, devices, options=options)
         if accelerator == "auto":
             self.accelerator = "gpu" if torch.cuda.is_available() else "cpu"
         if self.accelerator == "gpu" and torch.cuda.device_count() < devices:
@@ -109,11 +59,19 @@ class Processes(Hardware):
                 f"machine, got {devices}; trainer.accelerator=cpu takes any number"
             )
 
-    def strategy(self) -> Strategy:
+    def kind(self) -> "type[VAEModule]":
+        """The class of one process's part in training a model."""
+        from vae_exp.training.sharing import SharedModule
+
+        return SharedModule
+
+    def strategy(self) -> "Strategy":
         """DDP, in which each process counts the images that it saw in buffers of its own."""
+        from pytorch_lightning.strategies import DDPStrategy
+
         return DDPStrategy(broadcast_buffers=False)
 
-    def check(self, data: DigitsDataModule) -> None:
+    def check(self, data: "DigitsDataModule") -> None:
         """Raise UserError if a batch cannot be cut for so many processes."""
         EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
 

@@ -2,39 +2,59 @@
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp.inference import bounds
 from vae_exp.models.objectives import ELBO
-from vae_exp.models.vae import VAE, Terms
+from vae_exp.models.objectives import Objective as Objective
+from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.training.optimizers import Adam, refuse_forgotten
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """A bound on log p(x), per image, with its true name: ``elbo``, ``iwae_50``."""
-
-    name: str
-    estimator: str  # what it is, in words
-    samples: int
-
-    def __call__(self, model: VAE, x: Tensor, noise: Tensor) -> Terms:
-        """x [B, D], noise [S, B, N] -> terms [B]."""
-        ...
 
 
 @runtime_checkable
 class OptimizerFactory(Protocol):
     """An optimiser and its schedule for a run of a known length."""
 
-    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+    def build(self, model: VAE, steps: int) -> tuple[Optimizer, LRScheduler | None]:
         """For this model and this many steps."""
         ...
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A limit of a step's gradients: of their norm over all weights, or of each value."""
+
+    limit: float
+    by: Literal["norm", "value"] = "norm"
+
+    def __call__(self, optimizer: Optimizer) -> None:
+        """Clip the gradients of an optimiser's weights."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if self.by == "norm":
+            torch.nn.utils.clip_grad_norm_(weights, self.limit)
+        else:
+            torch.nn.utils.clip_grad_value_(weights, self.limit)
+
+
+def descent(
+    factory: OptimizerFactory, model: VAE, steps: int
+) -> tuple[Optimizer, LRScheduler | None]:
+    """The optimiser of a model's weights, but for frozen ones, and its schedule.
+
+    Raises UserError if a weight that should be trained is forgotten.
+    """
+    optimizer, schedule = factory.build(model, steps)
+    for group in optimizer.param_groups:
+        group["params"] = [weight for weight in group["params"] if weight.requires_grad]
+    refuse_forgotten(model, optimizer)
+    return optimizer, schedule
 
 
 def fit(
@@ -56,8 +76,7 @@ def fit(
     """
     objective = objective or ELBO()
     steps = epochs * math.ceil(len(x) / batch_size)
-    descent, schedule = (optimizer or Adam(1e-3)).build(model, steps)
-    refuse_forgotten(model, descent)
+    stepper, schedule = descent(optimizer or Adam(1e-3), model, steps)
     history, step = [], 0
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator(seed, "order", epoch))
@@ -66,10 +85,10 @@ def fit(
             noise = model.noise.draw(
                 objective.samples, len(batch), generator=generator(seed, "train", step)
             )
-            bound = objective(model, batch, noise).bound
-            descent.zero_grad()
+            bound = objective(model, batch, noise, step).bound
+            stepper.zero_grad()
             bounds.loss(bound).backward()
-            descent.step()
+            stepper.step()
             if schedule is not None:
                 schedule.step()
             total += bound.detach().sum().item()

@@ -13,6 +13,7 @@ from vae_exp.knobs import GROUPS
 from vae_exp.runs import loading
 from vae_exp.runs.looking import look
 from vae_exp.training.interrupts import Interrupts
+from vae_exp.training.loggers import refuse_elsewhere
 from vae_exp.training.train import Train
 
 
@@ -56,6 +57,7 @@ def assist(folder: Path, interrupts: Interrupts) -> None:
 
 def _recorded(folder: Path) -> tuple[dict[str, Any], "Train"]:
     config = loading.read_config(folder, [*GROUPS, "seed"])
+    refuse_elsewhere(config, folder)
     task = build(config["task"], "task", Callable)
     if not isinstance(task, Train):
         raise UserError(f"{folder / folders.CONFIG} has a task that does not train")

@@ -1,0 +1,138 @@
+"""Objectives: each is called by the name of the bound that it is, and sees the step of the run."""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+import setuptools  # noqa: F401  torch.compile needs it loaded before another library's distutils
+import torch
+from kill_and_resume import logged, train
+from test_training import digits, fit, small_model
+from torch import Tensor
+
+from vae_exp.errors import UserError
+from vae_exp.models.objectives import ELBO, IWAE, BetaELBO, Compiled, Objective, Step
+from vae_exp.models.vae import VAE, Terms
+from vae_exp.runs.metrics import read_metrics
+from vae_exp.training.fitting import fit as plain_fit
+from vae_exp.training.module import VAEModule
+from vae_exp.training.optimizers import Adam
+
+X = digits().splits.train.images
+NOISE = torch.randn(3, len(X), 2, generator=torch.Generator().manual_seed(0))
+BOUNDS = [
+    ELBO(),
+    IWAE(2),
+    IWAE(3),
+    *(BetaELBO(beta) for beta in (0.0, 0.5, 1.0, 4.0, 4.0000001)),
+    BetaELBO(4.0, warmup=10),
+    BetaELBO(4.0, warmup=100),
+]
+
+
+class Recorder(ELBO):
+    """The ELBO; keeps the steps that it was asked for, apart by whether they were trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained: list[Step] = []
+        self.validated: list[Step] = []
+
+    def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
+        (self.trained if torch.is_grad_enabled() else self.validated).append(step)
+        return super().__call__(model, x, noise, step)
+
+
+class Mislabelled(BetaELBO):
+    """Half the KL under the name of the ELBO."""
+
+    def __init__(self, name: str = "elbo") -> None:
+        super().__init__(0.5)
+        self.name = name
+
+
+def test_two_bounds_never_share_a_name() -> None:
+    for one, other in itertools.combinations(BOUNDS, 2):
+        assert one.name != other.name
+    assert all(isinstance(objective, Objective) for objective in BOUNDS)
+
+
+def test_beta_weighs_the_kl_and_rises_along_a_line() -> None:
+    model = small_model()
+    elbo = ELBO()(model, X, NOISE, 0)
+    for beta in (0.0, 1.0, 4.0):
+        terms = BetaELBO(beta)(model, X, NOISE, 5)
+        torch.testing.assert_close(terms.bound, elbo.log_likelihood - beta * elbo.kl)
+    rising = BetaELBO(2.0, warmup=8)
+    for step, weight in ((0, 0.0), (2, 0.5), (8, 2.0), (1000, 2.0)):
+        expected = elbo.log_likelihood - weight * elbo.kl
+        for given in (step, torch.tensor(float(step))):  # a tensor, if it is compiled
+            torch.testing.assert_close(rising(model, X, NOISE, given).bound, expected)
+
+
+def test_an_objective_sees_each_step_of_the_run_once_and_validates_at_the_last(
+    tmp_path: Path,
+) -> None:
+    data = digits(batch_size=30)  # four batches an epoch, in blocks of two
+    under_lightning, plain = Recorder(), Recorder()
+    fit(VAEModule(small_model(), under_lightning, Adam(1e-3), seed=0), data, tmp_path, epochs=2)
+    plain_fit(small_model(), X, objective=plain, epochs=2, batch_size=30)
+    assert under_lightning.trained == plain.trained == list(range(8))
+    assert set(under_lightning.validated) == {7}
+
+
+@pytest.mark.parametrize("objective", [BetaELBO(2.0, warmup=6), IWAE(3)])
+def test_plain_training_ends_with_the_weights_of_the_trainer(
+    objective: BetaELBO | IWAE, tmp_path: Path
+) -> None:
+    module = VAEModule(small_model(), objective, Adam(1e-2), seed=3)
+    fit(module, digits(seed=3), tmp_path)
+    model = small_model()
+    plain_fit(model, X, objective=objective, optimizer=Adam(1e-2), epochs=2, batch_size=30, seed=3)
+    for ours, theirs in zip(model.parameters(), module.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bound_has_its_own_name_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "objective=beta_elbo", "epochs=1", "data.source=digits")
+    bounds = logged(tmp_path)
+    assert {"train/beta_elbo_4", "val/beta_elbo_4", "train/elbo", "val/elbo"} <= bounds.keys()
+    [(_, elbo)], [(_, weighed)] = bounds["val/elbo"], bounds["val/beta_elbo_4"]
+    [(_, kl)], [(_, log_likelihood)] = bounds["val/kl"], bounds["val/log_likelihood"]
+    assert isinstance(kl, float)
+    assert isinstance(log_likelihood, float)
+    assert elbo == pytest.approx(log_likelihood - kl, rel=1e-5)
+    assert weighed == pytest.approx(log_likelihood - 4 * kl, rel=1e-5)
+    best = read_metrics(tmp_path)["validation"]["best"]
+    assert (best["by"], best["value"]) == ("val/beta_elbo_4", pytest.approx(weighed, rel=1e-6))
+    assert "BETA-ELBO-4 train" in capsys.readouterr().out
+    checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["vae_exp"]["best_by"] == "val/beta_elbo_4"
+
+
+@pytest.mark.parametrize("name", ["elbo", "kl", "log_likelihood"])
+def test_another_bound_by_the_name_of_the_elbo_is_refused(name: str, tmp_path: Path) -> None:
+    module = VAEModule(small_model(), Mislabelled(name), Adam(1e-3), seed=0)
+    with pytest.raises(UserError, match=f"the objective is called {name} but gives"):
+        fit(module, digits(), tmp_path)
+
+
+@pytest.mark.parametrize(("beta", "warmup"), [(-1.0, 0), (float("inf"), 0), (1.0, -1)])
+def test_a_setting_that_makes_no_objective_is_refused(beta: float, warmup: int) -> None:
+    with pytest.raises(UserError, match=r"^objective\.(beta|warmup) must be"):
+        BetaELBO(beta, warmup)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_warmup_is_the_plain_one_and_compiled_once() -> None:
+    model, objective = small_model(), BetaELBO(2.0, warmup=8)
+    compiled = Compiled(objective)
+    torch._dynamo.utils.counters.clear()
+    for step in (0, 3, 4, 9):
+        plain, fast = objective(model, X, NOISE, step), compiled(model, X, NOISE, step)
+        torch.testing.assert_close(fast.bound, plain.bound, rtol=1e-5, atol=1e-3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1

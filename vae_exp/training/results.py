@@ -1,0 +1,144 @@
+"""What a run came to: its numbers, its answers to every analysis, and what is shown of them."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from vae_exp import folders
+from vae_exp.analysis.base import Look, answer
+from vae_exp.building import build
+from vae_exp.data import Splits
+from vae_exp.figures import Style
+from vae_exp.runs import saving
+from vae_exp.runs.describing import describe_data, describe_model, test_numbers
+from vae_exp.runs.looking import keep, show_figures
+from vae_exp.runs.metrics import write_metrics
+from vae_exp.runs.weights import save_weights
+from vae_exp.shell import program
+from vae_exp.training import board
+from vae_exp.training.module import VAEModule
+from vae_exp.training.running import Trained
+
+
+def numbers(trained: Trained, seed: int) -> dict[str, Any]:
+    """The contents of metrics.json, but for the analyses."""
+    task, splits, model = trained.task, trained.splits, trained.model
+    metrics = {
+        "run": {
+            "name": task.name,
+            "seed": seed,
+            "epochs": task.epochs,
+            "skipped": trained.skipped,
+            **saving.provenance(),
+        },
+        "data": describe_data(splits, splits.test),
+        "model": describe_model(model),
+        "validation": {
+            **describe_best(trained.module, trained.checkpoints.best),
+            **test_numbers(model, splits.validation, seed),
+        },
+        "test": test_numbers(model, splits.test, seed),
+    }
+    if trained.stopped is not None:
+        metrics["run"]["stopped"] = {"epoch": trained.epochs, "reason": trained.stopped}
+    if task.init_from is not None:
+        metrics["run"]["init_from"] = task.init_from
+    metrics["run"]["wall_seconds"] = round(trained.checkpoints.elapsed, 2)
+    return metrics
+
+
+def write(trained: Trained, metrics: dict[str, Any], folder: Path) -> None:
+    """Leave the numbers in the run's folder, and with its loggers."""
+    write_metrics(folder, metrics)
+    tested = {f"{board.TEST}/{name}": metrics["test"][name]["mean"] for name in board.TERMS}
+    trained.loggers.end(tested, trained.last_step)
+    if trained.loggers.events:
+        board.end(trained.loggers.events.experiment, metrics, trained.last_step)
+        board.project(folder, trained.model, trained.splits.test)
+
+
+def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look]:
+    """Put every analysis to the model, and keep what it finds."""
+    style, seed, looks = _style(config), config["seed"], []
+    for analysis in trained.analyses:
+        with trained.console.status(analysis.name):
+            found = answer(analysis, trained.model, trained.splits, seed, trained.origin)
+        if isinstance(found, str):
+            saving.add_skipped(folder, analysis.name, found)
+        else:
+            looks.append(found)
+            keep(found, seed, folder, style)
+            if trained.loggers.events:
+                writer = trained.loggers.events.experiment
+                board.add_figures(writer, found.findings.figures, trained.last_step)
+    return looks
+
+
+def finish(trained: Trained, folder: Path) -> None:
+    """Save the weights, which mark a finished run."""
+    if trained.loggers.events:
+        trained.loggers.events.experiment.close()
+    save_weights(trained.model, folder / folders.WEIGHTS)
+
+
+def show(
+    trained: Trained,
+    metrics: dict[str, Any],
+    looks: list[Look],
+    config: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Print the numbers, what the analyses found in brief, and where the figures are."""
+    console = trained.console
+    if trained.stopped is not None:
+        line = f"stopped after epoch {trained.epochs} of {trained.task.epochs}: {trained.stopped}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(summary(metrics, trained.splits, folder))
+    for look in looks:
+        if look.findings.brief is not None:
+            console.print(look.findings.brief)
+    for look in looks:
+        show_figures(look.findings, folder, _style(config), console)
+    if trained.loggers.events:
+        curves = program("tensorboard", "--logdir", folders.shown(folder.parent))
+        console.print(curves, soft_wrap=True, markup=False)
+
+
+def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
+    """The highest bound of an epoch on the validation images, and which bound it is."""
+    objective = module.objective
+    best = {
+        "by": module.judge,
+        "value": value,
+        "estimator": objective.estimator,
+        "samples": objective.samples,
+    }
+    # Its name from before another bound could be trained.
+    return {"best": best, **({"best_elbo": value} if objective.name == "elbo" else {})}
+
+
+def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
+    """The table at the end of a run."""
+    table = Table(title=f"test set: {len(splits.test):,} images, {splits.caption}")
+    table.add_column("nats per image")
+    table.add_column("mean", justify="right")
+    table.add_column("± standard error", justify="right")
+    for name, label in (
+        ("elbo", "ELBO"),
+        ("log_likelihood", r"E\[log p(x|z)]"),
+        ("kl", "KL(q(z|x) ‖ p(z))"),
+    ):
+        number = metrics["test"][name]
+        table.add_row(label, f"{number['mean']:.2f}", f"{number['stderr']:.2f}")
+    name = metrics["run"]["name"]
+    table.caption = escape(f"{name}: {folders.shown(folder)}" if name else folders.shown(folder))
+    return table
+
+
+def _style(config: dict[str, Any]) -> Style:
+    if "figures" not in config:
+        return Style()
+    style: Style = build(config["figures"], "figures", Style)
+    return style
