@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from vae_exp.data import load_splits
-from vae_exp.data.mnist import FILES, MnistFile, MnistUnavailable, load_mnist, obtain
+from vae_exp.data.sources.auto import Auto
+from vae_exp.data.sources.mnist import FILES, Mnist, MnistFile, MnistUnavailable, obtain
 from vae_exp.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -239,15 +240,15 @@ def test_a_file_under_mnists_name_that_is_not_mnists_is_left_alone(
     assert not server.probed + server.asked
 
 
-@pytest.mark.parametrize("source", ["auto", "mnist"])
+@pytest.mark.parametrize("source", [Auto, Mnist])
 def test_another_set_under_mnists_names_is_neither_read_nor_mixed_with_mnist(
-    tmp_path: Path, server: Server, source: str
+    tmp_path: Path, server: Server, source: type[Auto | Mnist]
 ):
     _, labels = FILES["test"]  # of the part that is not needed: the folder is of another set
     theirs = gzip.compress(bytes((0, 0, 8, 1)) + struct.pack(">I", 10_000) + bytes(10_000))
     (tmp_path / f"{labels.name}.gz").write_bytes(theirs)
     with pytest.raises(UserError, match=r"t10k-labels.*is not MNIST's.*another folder"):
-        load_splits(source=source, root=tmp_path, mirrors=server.mirrors("good"))
+        load_splits(source=source(tmp_path, mirrors=server.mirrors("good")))
     assert contents(tmp_path) == {f"{labels.name}.gz"}
     assert (tmp_path / f"{labels.name}.gz").read_bytes() == theirs
     assert not server.probed + server.asked
@@ -341,7 +342,7 @@ PROCESS = """
 import hashlib, sys
 from pathlib import Path
 from vae_exp.data import load_splits
-from vae_exp.data.mnist import MnistFile, obtain
+from vae_exp.data.sources.mnist import MnistFile, obtain
 root, mirror, name, sha256 = sys.argv[1:]
 file = MnistFile(name, (100, 28, 28), sha256)
 raw = obtain(Path(root), file, mirrors=[mirror], timeout=60.0, deadline=60.0)
@@ -397,14 +398,14 @@ def test_images_and_labels_of_different_number_are_refused(tmp_path: Path, mnist
     short = raw[:4] + struct.pack(">I", 9_999) + raw[8:-1]
     (tmp_path / f"{labels.name}.gz").write_bytes(gzip.compress(short))
     with pytest.raises(UserError, match=r"t10k-labels.* holds an array of 9,999, expected 10,000"):
-        load_mnist(tmp_path, "test", mirrors=[])
+        Mnist(tmp_path, mirrors=[]).test()
 
 
 def test_a_damaged_file_is_named_even_where_another_is_missing(tmp_path: Path):
     _, labels = FILES["test"]
     (tmp_path / labels.name).write_bytes(b"not labels")
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not an idx file") as refusal:
-        load_mnist(tmp_path, "test", mirrors=[])
+        Mnist(tmp_path, mirrors=[]).test()
     assert not isinstance(refusal.value, MnistUnavailable)
 
 
@@ -412,17 +413,19 @@ def test_auto_fetches_the_files_that_the_protocol_needs_and_is_mnist(
     tmp_path: Path, server: Server, mnist: Path, caplog: pytest.LogCaptureFixture
 ):
     server.real = mnist
-    splits = load_splits(source="auto", root=tmp_path, mirrors=server.mirrors("403", "real"))
-    assert (splits.source, splits.notice) == ("mnist", None)
+    splits = load_splits(source=Auto(tmp_path, mirrors=server.mirrors("403", "real")))
+    assert (splits.source.name, splits.notice) == ("mnist", None)
     assert contents(tmp_path) == {f"{file.name}.gz" for file in FILES["training"]}
     assert len(server.asked) == 4
-    assert load_splits(source="mnist", root=tmp_path, mirrors=[]).test.sha256 == splits.test.sha256
+    again = load_splits(source=Mnist(tmp_path, mirrors=[]))
+    assert again.test.sha256 == splits.test.sha256
     assert not caplog.records
 
 
 def test_real_mnist_is_what_everybody_calls_mnist(mnist: Path):
-    pixels, labels = load_mnist(mnist, "test", mirrors=[])
-    assert pixels.shape == (10_000, 784)
+    images = Mnist(mnist, mirrors=[]).test()
+    pixels, labels = images.pixels, images.labels
+    assert pixels.shape == (10_000, 28, 28)
     assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert pixels.mean() / 255 == pytest.approx(0.13251, abs=1e-5)
     names = [file.name for file in itertools.chain(*FILES.values())]

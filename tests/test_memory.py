@@ -19,7 +19,7 @@ from vae_exp.analysis.manifold import Manifold
 from vae_exp.analysis.posterior_atlas import PosteriorAtlas
 from vae_exp.analysis.samples import Samples
 from vae_exp.analysis.trust import Trust
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.evaluation.gap import inference_gap
@@ -95,8 +95,7 @@ def test_a_run_beyond_memory_leaves_a_line_and_nothing_else(
 
 
 def test_evaluation_names_the_key_of_its_samples() -> None:
-    data = DigitsDataModule(source="digits", train_size=9, validation_size=9, test_size=9)
-    data.setup()
+    data = ImageData(source="digits", train_size=9, validation_size=9, test_size=9)
     model = VAE(2, Encoder((5,)), Decoder((5,)))
     with pytest.raises(UserError, match=r"^task\.elbo_samples of 1,000,000,000,000 takes"):
         Evaluate(elbo_samples=10**12)(model, data.splits, seed=0)

@@ -81,7 +81,7 @@ def draw_answer(
         "visible pixels joined to the\nmeans of p(hidden | z), one z ~ diagonal q",
     )
     for place, image, title in zip(places, (whole, completed), titles, strict=True):
-        figures.image_rows(place, image[None, None])
+        figures.image_rows(place, masked.model.pictures(image)[None, None])
         place.set_title(title, fontsize=9)
     return fig
 
@@ -98,7 +98,8 @@ def draw_inference(
     draw_key(fig.add_subplot(left[1]), densities)
     ax = fig.add_subplot(grid[0, 1])
     labels = ("z ~ diagonal q", "z ~ p(z | visible)")
-    figures.image_rows(ax, completions, row_labels=labels, column_labels=("mean",), breaks=(1,))
+    pictures = masked.model.pictures(completions)
+    figures.image_rows(ax, pictures, row_labels=labels, column_labels=("mean",), breaks=(1,))
     ax.set_title("visible pixels joined to the means of p(hidden | z)", fontsize=9)
     draw_trace(fig.add_subplot(grid[1, 1]), found)
     return fig

@@ -22,7 +22,7 @@ import torch.distributed
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
-from vae_exp.data import DigitsDataModule, EpochBatches, Share
+from vae_exp.data import EpochBatches, ImageData, Share
 from vae_exp.errors import UserError
 from vae_exp.training.hardware import Hardware
 from vae_exp.training.module import BoundMeter, VAEModule
@@ -113,7 +113,7 @@ class Processes(Hardware):
         """DDP, in which each process counts the images that it saw in buffers of its own."""
         return DDPStrategy(broadcast_buffers=False)
 
-    def check(self, data: DigitsDataModule) -> None:
+    def check(self, data: ImageData) -> None:
         """Raise UserError if a batch cannot be cut for so many processes."""
         EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
 

@@ -9,7 +9,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.errors import UserError, check_positive
 from vae_exp.training.checkpoint_io import AtomicIO
 from vae_exp.training.module import VAEModule
@@ -43,7 +43,7 @@ class Hardware:
         """How the devices work together."""
         return "auto"
 
-    def check(self, data: DigitsDataModule) -> None:
+    def check(self, data: ImageData) -> None:
         """Raise UserError if the devices cannot share the batches."""
 
     def together(self, folder: Path) -> AbstractContextManager[None]:

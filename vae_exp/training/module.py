@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from vae_exp import memory
-from vae_exp.data import Block, DigitsDataModule, EpochBatches, Share
+from vae_exp.data import Block, EpochBatches, ImageData, ImageDataModule, Share
 from vae_exp.inference import bounds
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
@@ -70,7 +70,7 @@ class VAEModule(pl.LightningModule):
         """Leave the model as it was."""
         self.watch.close()
 
-    def require_memory(self, data: DigitsDataModule, device: torch.device, processes: int) -> None:
+    def require_memory(self, data: ImageData, device: torch.device, processes: int) -> None:
         """Raise UserError if a step, with its gradients and Adam's moments, takes too much."""
         images = max(len(data.splits.train), len(data.splits.validation))
         samples, latent_dim = self.objective.samples, self.model.latent_dim
@@ -174,7 +174,7 @@ class VAEModule(pl.LightningModule):
         """The optimiser, and its schedule step by step."""
         # Lightning's estimated_stepping_batches would set up the loader here, before a checkpoint's
         # place in the epoch is known, and the loader would then never learn of it.
-        data: DigitsDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: ImageDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         assert self.trainer.max_epochs is not None
         self.total_steps = self.trainer.max_epochs * data.train_dataloader().batches
         optimizer, schedule = self.optimizer_factory.build(self.model, self.total_steps)

@@ -16,12 +16,12 @@ from rich.table import Table
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Origin, answer
 from vae_exp.building import build
-from vae_exp.data import DigitsDataModule, Splits
-from vae_exp.data.settings import check_source
+from vae_exp.data import ImageData, ImageDataModule, Splits
 from vae_exp.errors import Damaged, UserError, check_positive
 from vae_exp.figures import Style
+from vae_exp.models.contracts import Shape
 from vae_exp.models.objectives import Compiled
-from vae_exp.models.vae import VAE
+from vae_exp.models.vae import SHAPE, VAE
 from vae_exp.probability.streams import stream_seed
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.runs import saving
@@ -92,6 +92,7 @@ class Train:
         hardware: Hardware = build(config["trainer"], "trainer", Hardware)
         start = checkpointing.newest(folder)
         data = images(config, start)
+        config = with_shape(config, data.splits.shape)
         logger = QuietTensorBoard(folder)
         checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
         module = self._module(config, hardware, start)
@@ -106,9 +107,11 @@ class Train:
         start = checkpointing.newest(folder)
         folders.sweep_out(folder)
         data = images(config, start)
+        config = with_shape(config, data.splits.shape)
         hardware.check(data)
         module = self._module(config, hardware, start)
         module.require_memory(data, hardware.device, hardware.devices)
+        analyses = self._suited(module.model, data.splits, console)
         logger = QuietTensorBoard(folder)
         logger.cut_back(start.events if start else {})
         if start:
@@ -116,7 +119,6 @@ class Train:
         else:
             saving.write_config(folder, config)
         seed = config["seed"]
-        analyses = self._suited(module.model, data.splits, console)
         checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
         origin = Origin(seed, self.name)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
@@ -179,7 +181,7 @@ class Train:
         self,
         hardware: Hardware,
         module: VAEModule,
-        data: DigitsDataModule,
+        data: ImageData,
         logger: QuietTensorBoard,
         callbacks: list[pl.Callback],
         start: checkpointing.Start | None,
@@ -187,13 +189,13 @@ class Train:
         """Train from the start, or on from a checkpoint."""
         hush_lightning()
         trainer = hardware.trainer(self.epochs, logger.folder, logger, callbacks)
-        trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
+        trainer.fit(module, datamodule=ImageDataModule(data), ckpt_path=start.path if start else None)
 
     def _checkpoints(
         self,
         config: dict[str, Any],
         folder: Path,
-        data: DigitsDataModule,
+        data: ImageData,
         logger: QuietTensorBoard,
         interrupts: Interrupts,
     ) -> Checkpoints:
@@ -229,25 +231,37 @@ class Train:
         return suited
 
 
-def images(config: dict[str, Any], start: checkpointing.Start | None) -> DigitsDataModule:
+def images(config: dict[str, Any], start: checkpointing.Start | None) -> ImageData:
     """The config's images; raises UserError if a run would go on otherwise than it began."""
     if start is not None:
         start.refuse_changes(config)
-    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
-    data.setup()
+    data: ImageData = build(config["data"], "data", ImageData)
     if start is None:
         return data
-    name = start.images["name"]
-    check_source(f"{start.path}: images.name", name)
-    if data.splits.source != name and data.source == "auto":
-        data = build({**config["data"], "source": name}, "data", DigitsDataModule)
-        data.setup()
+    try:
+        data = data.recalled(start.images["name"])
+    except UserError as error:
+        raise UserError(f"{start.path}: images.name {error}") from error
     if describe_images(data.splits) != start.images:
         raise UserError(
             f"{start.path} was trained on other images ({start.images['name']}) than those at hand "
-            f"({data.splits.source}): point data.root to them, such as by VAE_EXP_DATA"
+            f"({data.splits.source.name}): point data.root to them, such as by VAE_EXP_DATA"
         )
     return data
+
+
+def with_shape(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """The config with the shape of its images, by which the run is loaded without them.
+
+    Raises UserError if it holds another one.
+    """
+    model = config["model"]
+    given = tuple(model.get("shape", SHAPE))
+    if shape == given:
+        return config
+    if "shape" in model:
+        raise UserError(f"model.shape is that of the images, {list(shape)}, got {list(given)}")
+    return {**config, "model": {**model, "shape": list(shape)}}
 
 
 def hush_lightning() -> None:

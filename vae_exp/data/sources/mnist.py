@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from vae_exp.atomic import write_atomically
+from vae_exp.data.contracts import Images, Source
 from vae_exp.data.download import DownloadError, download, probe
 from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
 from vae_exp.errors import UserError
@@ -75,30 +73,66 @@ FILES = {
 }
 
 
-def load_mnist(
-    root: Path,
-    part: str,
-    *,
-    mirrors: Sequence[str] = MIRRORS,
-    timeout: float = TIMEOUT,
-    deadline: float = DEADLINE,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images [N, 784] and labels [N] of `part` ("training", N = 60,000, or "test", N = 10,000).
+class Mnist(Source):
+    """The four files in a folder, `root` if it is given, else $VAE_EXP_DATA, else `data`.
 
-    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder where
-    any file of MNIST's names is not MNIST's.
+    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder that
+    holds a file with one of MNIST's names that is not MNIST's.
     """
-    raw = {file: _on_disk(root, file) for file in FILES[part]}
-    if None in raw.values():
-        for file in itertools.chain(*FILES.values()):
-            _refuse_strangers(root, file)
-    for file, content in raw.items():
-        if content is None:
-            raw[file] = obtain(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
-    images, labels = (
-        parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
-    )
-    return images.reshape(len(images), -1), labels
+
+    name = "mnist"
+    caption = "MNIST"
+    counts = {part: images.shape[0] for part, (images, _) in FILES.items()}  # noqa: RUF012
+    kind = "digits"
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        mirrors: Sequence[str] = MIRRORS,
+        timeout: float = TIMEOUT,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self.root = data_root(root)
+        self.mirrors = mirrors
+        self.timeout = timeout
+        self.deadline = deadline
+
+    def training(self) -> Images:
+        """60,000 images [N, 28, 28] and labels."""
+        return self._part("training")
+
+    def test(self) -> Images:
+        """10,000 images [N, 28, 28] and labels."""
+        return self._part("test")
+
+    def below(self, root: Path) -> "Mnist":
+        """With its files in another folder."""
+        return Mnist(root, mirrors=self.mirrors, timeout=self.timeout, deadline=self.deadline)
+
+    def _part(self, part: str) -> Images:
+        root = self.root
+        raw = {file: _on_disk(root, file) for file in FILES[part]}
+        if None in raw.values():
+            for file in itertools.chain(*FILES.values()):
+                _refuse_strangers(root, file)
+        limits = {"mirrors": self.mirrors, "timeout": self.timeout, "deadline": self.deadline}
+        images, labels = (
+            parse_idx(
+                obtain(root, file, **limits) if content is None else content, file.name, file.shape
+            )
+            for file, content in raw.items()
+        )
+        return Images(images, labels, f"{part} images")
+
+
+def data_root(root: str | Path | None) -> Path:
+    """The folder of MNIST's files: `root`, else $VAE_EXP_DATA, else `data`."""
+    if root is None:
+        root = os.environ.get("VAE_EXP_DATA") or "data"
+    if not str(root):
+        raise UserError("data.root must name a folder, got ''")
+    return Path(root).expanduser()
 
 
 def obtain(
