@@ -46,8 +46,7 @@ class Report:
 
 def loaded(batch_size: int) -> ImageData:
     """The default data."""
-    data = ImageData(batch_size=batch_size)
-    return data
+    return ImageData(batch_size=batch_size)
 
 
 def measure_training(report: Report, rounds: int) -> None:

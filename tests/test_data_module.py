@@ -96,7 +96,9 @@ def test_training_resumed_from_any_checkpoint_sees_the_batches_it_would_have_see
     assert len(saver.saved) == EPOCHS * (3 + 1 + 1)
     for path, taken in saver.saved:
         resumed = Recorder()
-        trainer(tmp_path).fit(resumed, datamodule=ImageDataModule(small()), ckpt_path=path, weights_only=True)
+        trainer(tmp_path).fit(
+            resumed, datamodule=ImageDataModule(small()), ckpt_path=path, weights_only=True
+        )
         assert resumed.seen == whole.seen[taken:], path.name
         assert torch.equal(resumed.weight, whole.weight), path.name
 
@@ -113,7 +115,8 @@ def test_validation_and_test_are_served_whole_in_order_and_always_the_same(
     assert (every_time == data.splits.validation.images).all()
     for _ in range(2):
         assert torch.equal(
-            torch.cat(list(chain.from_iterable(ImageDataModule(data).test_dataloader()))), data.splits.test.images
+            torch.cat(list(chain.from_iterable(ImageDataModule(data).test_dataloader()))),
+            data.splits.test.images,
         )
 
 

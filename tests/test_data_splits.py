@@ -12,7 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_exp.data import Images, Split, binarize, check_data_settings, load_binarized_mnist, load_splits
+from vae_exp.data import (
+    Images,
+    Split,
+    binarize,
+    check_data_settings,
+    load_binarized_mnist,
+    load_splits,
+)
 from vae_exp.data.sources.auto import Auto
 from vae_exp.data.sources.mnist import FILES, Mnist, MnistUnavailable, data_root
 from vae_exp.data.splits import fit_sizes
@@ -72,7 +79,11 @@ def test_the_assignment_trains_tests_and_validates_on_consecutive_images(mnist: 
         assert split.origin == f"training images {first}-{end - 1}"
         assert torch.equal(split.images, (pixels[first:end] / 255 > 0.5).float())
         assert len(split) == end - first
-    assert (splits.source.name, splits.binarization, splits.notice) == ("mnist", "threshold>0.5", None)
+    assert (splits.source.name, splits.binarization, splits.notice) == (
+        "mnist",
+        "threshold>0.5",
+        None,
+    )
     assert splits.caption == "MNIST, threshold > 0.5"
 
 

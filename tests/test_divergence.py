@@ -118,7 +118,9 @@ def test_a_validation_bound_that_is_not_finite_stops_the_run(tmp_path: Path) -> 
     checkpoints = Checkpoints(tmp_path, logger, Interrupts(), images={})
     data = ImageData(source="digits", train_size=20, validation_size=20, test_size=20)
     with pytest.raises(Diverged, match="val/elbo is -inf after epoch 1"):
-        Hardware().trainer(2, tmp_path, logger, [checkpoints]).fit(module, datamodule=ImageDataModule(data))
+        Hardware().trainer(2, tmp_path, logger, [checkpoints]).fit(
+            module, datamodule=ImageDataModule(data)
+        )
     assert not (tmp_path / LAST).exists()
 
 

@@ -100,7 +100,7 @@ def test_a_mosaic_has_x_to_the_right_and_y_upwards():
 def test_titles_labels_and_captions_keep_clear_of_each_other_and_of_the_images(columns: int):
     labels = [f"{c / 10:.2f}" for c in range(columns)]
     fig = figures.image_grid(
-        np.zeros((2, columns, 784)),
+        np.zeros((2, columns, 28, 28)),
         row_labels=("means of p(x | z)", "x ~ p(x | z)"),
         column_labels=labels,
         title="A title",
@@ -289,7 +289,7 @@ def test_the_legend_of_the_gap_names_what_can_be_seen_and_the_caption_the_rest(s
         "no covariance": torch.full((100,), 0.5),
         "amortisation": torch.full((100,), 7.0) + labels,
     }
-    fig = gap_figure(parts, labels, "exact", ("MNIST",))
+    fig = gap_figure(parts, {str(d): labels == d for d in range(10)}, "exact", ("MNIST",))
     (ax,) = fig.axes
     named = {text.get_text() for text in ax.get_legend().get_texts()}
     seen = {"no covariance", "amortisation"}

@@ -32,7 +32,7 @@ def small_model(seed: int = 0) -> VAE:
 
 
 def digits(batch_size: int = 30, seed: int = 0) -> ImageData:
-    data = ImageData(
+    return ImageData(
         source="digits",
         train_size=100,
         validation_size=50,
@@ -41,7 +41,6 @@ def digits(batch_size: int = 30, seed: int = 0) -> ImageData:
         block_images=60,
         seed=seed,
     )
-    return data
 
 
 def fit(module: VAEModule, data: ImageData, folder: Path, epochs: int = 2) -> pl.Trainer:

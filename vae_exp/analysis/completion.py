@@ -94,7 +94,7 @@ class Completion:
         return splits.named(self.split or "train"), splits.named(self.split or "test")
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """Only of images that are there; raises UserError if the mask or the memory does not fit."""
+        """Only of images that are there; raises UserError if mask or memory do not fit."""
         masks.visible_pixels(self.mask, 0, model.shape)
         self.require_memory(model)
         split, many = self.one_and_many(splits)

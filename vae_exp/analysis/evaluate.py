@@ -126,6 +126,7 @@ class Evaluate:
         )
         counted = min(len(truth), self.gap_images, len(images))
         parts = gap_parts(gap, truth[:counted], counted)
+        groups = by_class(splits, counted)
         numbers: dict[str, Any] = {
             "data": {"split": test.name, "origin": test.origin, "sha256": test.sha256},
             "binarization": splits.binarization,
@@ -140,7 +141,10 @@ class Evaluate:
                 for name, part in parts.items()
             },
         }
-        tables = [bounds_table(rows, truth, truth_name, splits), gap_table(parts, splits, truth_name)]
+        tables = [
+            bounds_table(rows, truth, truth_name, splits),
+            gap_table(parts, groups, truth_name),
+        ]
         width = estimate(upper.log_p_x - lower.log_p_x, "")
         sandwich = (
             f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
@@ -163,7 +167,7 @@ class Evaluate:
         caption = (splits.caption, f"first {counted:,} test images ({test.origin})")
         return Findings(
             {
-                "gap": gap_figure(parts, splits, truth_name, caption),
+                "gap": gap_figure(parts, groups, truth_name, caption),
                 "worst_amortised": worst_figure(model, images, gap, parts, caption, seed),
             },
             numbers,
@@ -223,8 +227,8 @@ def by_class(splits: Splits, count: int) -> dict[str, Tensor]:
     return {splits.source.class_name(label): own for label, own in shown.items() if own.any()}
 
 
-def gap_table(parts: dict[str, Tensor], splits: Splits, truth_name: str) -> Table:
-    """The parts of the gap on average and by class."""
+def gap_table(parts: dict[str, Tensor], groups: dict[str, Tensor], truth_name: str) -> Table:
+    """The parts of the gap on average, and of the ``groups`` of images by name, bool [n]."""
     count = len(parts[PARTS[0]])
     table = Table(title=f"{truth_name} log p(x) − ELBO(encoder), {count:,} test images, nats")
     table.add_column("images", justify="right")
@@ -234,7 +238,7 @@ def gap_table(parts: dict[str, Tensor], splits: Splits, truth_name: str) -> Tabl
     table.add_row(
         "all", *(" ± ".join(cells(values)) for values in whole.values()), end_section=True
     )
-    for name, own in by_class(splits, count).items():
+    for name, own in groups.items():
         table.add_row(
             f"class {name}", *(" ± ".join(cells(values[own])) for values in whole.values())
         )
@@ -242,13 +246,16 @@ def gap_table(parts: dict[str, Tensor], splits: Splits, truth_name: str) -> Tabl
 
 
 def gap_figure(
-    parts: dict[str, Tensor], splits: Splits, truth_name: str, caption: Sequence[str]
+    parts: dict[str, Tensor],
+    groups: dict[str, Tensor],
+    truth_name: str,
+    caption: Sequence[str],
 ) -> Figure:
-    """Stacked bars by class: what each restriction of q costs."""
+    """Stacked bars by class: what each restriction of q costs; classes as in `gap_table`."""
     count = len(parts[PARTS[0]])
     fig = figures.figure(7.0, 4.2)
     ax = fig.add_subplot()
-    groups = {"all": torch.ones(count, dtype=torch.bool), **by_class(splits, count)}
+    groups = {"all": torch.ones(count, dtype=torch.bool), **groups}
     base = torch.zeros(len(groups), dtype=torch.float64)
     places = torch.arange(len(groups)).double() + 0.5 * (torch.arange(len(groups)) > 0)
     whole = torch.stack(list(parts.values())).sum(0)

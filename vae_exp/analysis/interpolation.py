@@ -29,9 +29,10 @@ class Interpolation:
 
     z runs from the encoder's mean of the one to that of the other in `points` equal steps, both
     ends included. The images are typical ones of two classes, which their decoded means can be
-    taken for, or of none if they have no labels; `digits` names these classes, two a row and over again; `indices` the images, two a
-    row. They are of `split`, test images if none is given. Raises UserError if `pairs` is
-    not positive, `points` is below 2, or `digits` or `indices` do not come in twos.
+    taken for, or of none if they have no labels; `digits` names these classes, two a row and over
+    again; `indices` the images, two a row. They are of `split`, test images if none is given.
+    Raises UserError if `pairs` is not positive, `points` is below 2, or `digits` or `indices` do
+    not come in twos.
     """
 
     name = "interpolation"
@@ -107,8 +108,11 @@ class Interpolation:
                 splits.caption,
                 f"{NAMES[split.name]} images{named if len(pairs) <= PAIRS else ''}, of "
                 f"{len(split):,} ({split.origin})",
-                "" if self.indices else "typical of their classes, as their decoded means are"
-                if classes else "typical images without labels, as their decoded means are",
+                ""
+                if self.indices
+                else "typical of their classes, as their decoded means are"
+                if classes
+                else "typical images without labels, as their decoded means are",
                 "$z_a$, $z_b$: means of q(z | x)",
                 f"latent dimension {model.latent_dim}",
                 f"seed {seed}",

@@ -225,7 +225,8 @@ def load_binarized_mnist(
         _binarized_split(name, *cut[name], mode=binarization, seed=seed)
         for name in ("train", "test")
     )
-    assert train.labels is not None and test.labels is not None
+    assert train.labels is not None
+    assert test.labels is not None
     return (train.images, train.labels), (test.images, test.labels)
 
 

@@ -109,9 +109,7 @@ def _png(path: Path) -> tuple[bytes, int, int]:
 def _white(path: Path, height: int, width: int) -> Tensor:
     contents, *size = _png(path)
     if size != [height, width]:  # told before it is unpacked
-        raise UserError(
-            f"mask={path} must be {width} x {height} pixels, got {size[1]} x {size[0]}"
-        )
+        raise UserError(f"mask={path} must be {width} x {height} pixels, got {size[1]} x {size[0]}")
     try:
         picture = torch.from_numpy(matplotlib.image.imread(io.BytesIO(contents), "png"))
     except Exception as error:

@@ -112,7 +112,7 @@ class VAE(nn.Module):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Flat images [.., D] in the shape that a figure draws: [.., H, W] or [.., H, W, 3]."""
-        return x.unflatten(-1, self.shape)
+        return x.reshape(*x.shape[:-1], *self.shape)
 
     @property
     def noise(self) -> Noise:

@@ -147,7 +147,9 @@ class FiguresDuringTraining(pl.Callback):
         assert isinstance(pl_module, VAEModule)
         module: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for analysis in self.analyses:
-            look = answer(analysis, pl_module.model, module.data.splits, pl_module.seed, self.origin)
+            look = answer(
+                analysis, pl_module.model, module.data.splits, pl_module.seed, self.origin
+            )
             if look is not None:
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
                 board.add_figures(writer, look.findings.figures, trainer.global_step - 1)

@@ -189,7 +189,9 @@ class Train:
         """Train from the start, or on from a checkpoint."""
         hush_lightning()
         trainer = hardware.trainer(self.epochs, logger.folder, logger, callbacks)
-        trainer.fit(module, datamodule=ImageDataModule(data), ckpt_path=start.path if start else None)
+        trainer.fit(
+            module, datamodule=ImageDataModule(data), ckpt_path=start.path if start else None
+        )
 
     def _checkpoints(
         self,

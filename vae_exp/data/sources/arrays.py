@@ -99,7 +99,9 @@ def read_arrays(path: Path, what: str) -> Images:
         found = {"images": _array(io.BytesIO(stored), path), "labels": None}
     pixels = found["images"]
     if pixels is None:
-        raise UserError(f"{path} holds no array called images: np.savez(file, images=.., labels=..)")
+        raise UserError(
+            f"{path} holds no array called images: np.savez(file, images=.., labels=..)"
+        )
     try:
         return Images(pixels, found["labels"], what)
     except UserError as error:

@@ -27,25 +27,35 @@ class Idx(Source):
     ) -> None:
         if test_labels is not None and test_images is None:
             raise UserError("data.source.test_labels needs data.source.test_images beside it")
-        self.files = {"training": (images, labels), "test": (test_images, test_labels)}
+        self.images, self.labels = images, labels
+        self.test_images, self.test_labels = test_images, test_labels
         self.name = self.caption = name
         self.classes = tuple(classes)
         self.root = Path(root)
 
     def training(self) -> Images:
         """The images of the first pair of files."""
-        return self._read("training", *self.files["training"])
+        return self._read("training", self.images, self.labels)
 
     def test(self) -> Images | None:
         """Those of the second pair, if it is given."""
-        return self._read("test", *self.files["test"]) if self.files["test"][0] else None
+        if self.test_images is None:
+            return None
+        return self._read("test", self.test_images, self.test_labels)
 
     def below(self, root: Path) -> "Idx":
         """With the files in another folder."""
-        (images, labels), (test_images, test_labels) = self.files.values()
-        return Idx(images, labels, test_images, test_labels, self.name, self.classes, root)
+        return Idx(
+            self.images,
+            self.labels,
+            self.test_images,
+            self.test_labels,
+            self.name,
+            self.classes,
+            root,
+        )
 
-    def _read(self, part: str, images: str | Path | None, labels: str | Path | None) -> Images:
+    def _read(self, part: str, images: str | Path, labels: str | Path | None) -> Images:
         pixels = read_idx(self._path(images), (3, 4))
         numbers = None if labels is None else read_idx(self._path(labels), (1,))
         if numbers is not None and len(numbers) != len(pixels):
@@ -55,5 +65,5 @@ class Idx(Source):
             )
         return Images(pixels, numbers, f"{part} images")
 
-    def _path(self, file: str | Path | None) -> Path:
-        return self.root / Path(file or "").expanduser()
+    def _path(self, file: str | Path) -> Path:
+        return self.root / Path(file).expanduser()

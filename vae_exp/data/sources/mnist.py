@@ -116,12 +116,17 @@ class Mnist(Source):
         if None in raw.values():
             for file in itertools.chain(*FILES.values()):
                 _refuse_strangers(root, file)
-        limits = {"mirrors": self.mirrors, "timeout": self.timeout, "deadline": self.deadline}
+        for file, content in raw.items():
+            if content is None:
+                raw[file] = obtain(
+                    root,
+                    file,
+                    mirrors=self.mirrors,
+                    timeout=self.timeout,
+                    deadline=self.deadline,
+                )
         images, labels = (
-            parse_idx(
-                obtain(root, file, **limits) if content is None else content, file.name, file.shape
-            )
-            for file, content in raw.items()
+            parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
         )
         return Images(images, labels, f"{part} images")
 
