@@ -46,7 +46,7 @@ def drawn(count: int, height: int, width: int) -> tuple[npt.NDArray[np.uint8], n
     y, x = np.mgrid[:height, :width]
     images = np.zeros((count, height, width), np.uint8)
     for image, label in zip(images, labels, strict=True):
-        top, left = draws.integers(3, height - 3), draws.integers(3, width - 3)
+        top, left = (draws.integers(side // 4, side - side // 4) for side in (height, width))
         away = np.hypot(y - top, x - left)
         shown = (abs(away - 3) < 1, abs(x - left) < 2, (y > top) & (x > left), away < 2)[label]
         image[shown] = draws.integers(128, 256)
@@ -125,6 +125,7 @@ def test_a_source_in_a_module_of_ones_own_goes_from_training_to_every_figure(
     small = ("epochs=1", "batch_size=30", "model.encoder.hidden=[9]", "model.decoder.hidden=[9]")
     quick = ("task.analyses.top_half.steps=5", "task.analyses.manifold.size=4")
     source = f"data.source={{_target_:{target},folder:{folder / 'mine'}}}"
+    (folder / "run").mkdir()
     execute(configured(source, *SIZES, *small, *quick), folder / "run")
     assert contents(folder / "mine") == before
     figures = {path.stem for path in (folder / "run" / "figures").iterdir()}
