@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from vae_exp.data import load_splits
+from vae_exp.data.fetched import KnownFile, Unavailable, obtain
 from vae_exp.data.sources.auto import Auto
-from vae_exp.data.sources.mnist import FILES, Mnist, MnistFile, MnistUnavailable, obtain
+from vae_exp.data.sources.mnist import FILES, Mnist
 from vae_exp.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,7 +34,7 @@ RAW = (
 )
 PACKED = gzip.compress(RAW, mtime=0)
 NAME = "train-images-idx3-ubyte"
-FILE = MnistFile(NAME, SHAPE, hashlib.sha256(RAW).hexdigest())
+FILE = KnownFile(NAME, SHAPE, hashlib.sha256(RAW).hexdigest())
 
 FLIPPED = bytearray(RAW)
 FLIPPED[5000] ^= 1
@@ -187,7 +188,7 @@ def test_after_a_faulty_mirror_comes_the_next(tmp_path: Path, server: Server, fa
 def test_where_every_mirror_is_faulty_one_line_says_why_and_what_to_do(
     tmp_path: Path, server: Server, fault: str, reason: str
 ):
-    with pytest.raises(MnistUnavailable) as refusal:
+    with pytest.raises(Unavailable) as refusal:
         fetch(tmp_path, server.mirrors(fault), timeout=patience(fault))
     text = str(refusal.value)
     assert reason in text
@@ -202,14 +203,14 @@ def test_where_every_mirror_is_faulty_one_line_says_why_and_what_to_do(
 def test_a_body_that_trickles_in_without_end_is_left_at_the_deadline(
     tmp_path: Path, server: Server
 ):
-    with pytest.raises(MnistUnavailable, match=r"not done within 0\.5 s"):
+    with pytest.raises(Unavailable, match=r"not done within 0\.5 s"):
         fetch(tmp_path, server.mirrors("drip"), timeout=60.0, deadline=0.5)
 
 
 def test_what_may_pass_is_tried_again_and_what_will_not_is_not(tmp_path: Path, server: Server):
     assert fetch(tmp_path, server.mirrors("first500")) == RAW
     server.asked.clear()
-    with pytest.raises(MnistUnavailable):
+    with pytest.raises(Unavailable):
         fetch(tmp_path / "other", server.mirrors("404", "drop"))
     assert [path.split("/")[1] for path in server.asked] == ["404", "drop", "drop"]
 
@@ -217,7 +218,7 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_not(tmp_path: Path, s
 def test_a_name_that_nobody_resolves_and_a_port_that_nobody_serves_are_no_connection(
     tmp_path: Path,
 ):
-    with pytest.raises(MnistUnavailable) as refusal:
+    with pytest.raises(Unavailable) as refusal:
         fetch(tmp_path / "new", ["http://nobody.invalid/", "http://127.0.0.1:9/"], timeout=3.0)
     assert "http://127.0.0.1:9/ no connection" in str(refusal.value)
     assert not (tmp_path / "new").exists()
@@ -231,7 +232,7 @@ def test_a_file_under_mnists_name_that_is_not_mnists_is_left_alone(
     (tmp_path / name).write_bytes(damage)
     with pytest.raises(UserError, match="left alone: delete it, or set data") as refusal:
         fetch(tmp_path, server.mirrors("good"))
-    assert not isinstance(refusal.value, MnistUnavailable)
+    assert not isinstance(refusal.value, Unavailable)
     assert str(tmp_path / name) in str(refusal.value)
     assert "Fashion-MNIST" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -317,7 +318,7 @@ def test_a_good_file_in_a_read_only_folder_is_just_read(tmp_path: Path):
 
 
 def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, server: Server):
-    expected = pytest.raises(MnistUnavailable, match="folder cannot be written: Permission denied")
+    expected = pytest.raises(Unavailable, match="folder cannot be written: Permission denied")
     with read_only(tmp_path), expected:
         fetch(Path(), server.mirrors("good"))
     assert not server.probed + server.asked
@@ -325,7 +326,7 @@ def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, s
 
 def test_a_root_that_is_a_file_is_refused_by_name(tmp_path: Path, server: Server):
     (tmp_path / "file").touch()
-    with pytest.raises(MnistUnavailable, match=r"file' and cannot be fetched .*cannot be written"):
+    with pytest.raises(Unavailable, match=r"file' and cannot be fetched .*cannot be written"):
         fetch(tmp_path / "file", server.mirrors("good"))
 
 
@@ -342,9 +343,9 @@ PROCESS = """
 import hashlib, sys
 from pathlib import Path
 from vae_exp.data import load_splits
-from vae_exp.data.sources.mnist import MnistFile, obtain
+from vae_exp.data.fetched import KnownFile, obtain
 root, mirror, name, sha256 = sys.argv[1:]
-file = MnistFile(name, (100, 28, 28), sha256)
+file = KnownFile(name, (100, 28, 28), sha256)
 raw = obtain(Path(root), file, mirrors=[mirror], timeout=60.0, deadline=60.0)
 print(hashlib.sha256(raw).hexdigest())
 """
@@ -406,7 +407,7 @@ def test_a_damaged_file_is_named_even_where_another_is_missing(tmp_path: Path):
     (tmp_path / labels.name).write_bytes(b"not labels")
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not an idx file") as refusal:
         Mnist(tmp_path, mirrors=[]).test()
-    assert not isinstance(refusal.value, MnistUnavailable)
+    assert not isinstance(refusal.value, Unavailable)
 
 
 def test_auto_fetches_the_files_that_the_protocol_needs_and_is_mnist(

@@ -20,8 +20,9 @@ from vae_exp.data import (
     load_binarized_mnist,
     load_splits,
 )
+from vae_exp.data.fetched import Unavailable, data_root
 from vae_exp.data.sources.auto import Auto
-from vae_exp.data.sources.mnist import FILES, Mnist, MnistUnavailable, data_root
+from vae_exp.data.sources.mnist import FILES, Mnist
 from vae_exp.data.splits import fit_sizes
 from vae_exp.errors import UserError
 from vae_exp.probability.streams import generator
@@ -176,7 +177,7 @@ def test_digits_asked_for_and_sufficient_need_no_notice(caplog: pytest.LogCaptur
 
 
 def test_mnist_insists_and_says_where_it_looked_and_what_to_do(tmp_path: Path):
-    with pytest.raises(MnistUnavailable) as refusal:
+    with pytest.raises(Unavailable) as refusal:
         load_splits(source=Mnist(tmp_path, mirrors=NOWHERE))
     text = str(refusal.value)
     for part in (str(tmp_path), NOWHERE[0], "data.root", "VAE_EXP_DATA", "data.source=digits"):
@@ -192,7 +193,7 @@ def test_a_damaged_mnist_is_never_silently_replaced_by_the_digits(
     damaged.write_bytes(b"<html>")
     with pytest.raises(UserError, match=r"train-labels-idx1-ubyte\.gz is a web page") as refusal:
         load_splits(source=source(tmp_path, mirrors=NOWHERE))
-    assert not isinstance(refusal.value, MnistUnavailable)
+    assert not isinstance(refusal.value, Unavailable)
     assert damaged.exists()
 
 

@@ -3,7 +3,8 @@
 `contracts` what a source gives · `sources` one module a data set · `settings` the choices and their
 checks · `splits` binarisation, train, validation and test · `batches` views and epochs ·
 `image_data` what a config builds · `module` the same for Lightning, alone in importing it · `idx`
-the file format of MNIST · `download` one URL to bytes.
+the file format of MNIST ·
+`fetched` known files, on disk or from a mirror · `download` one URL to bytes.
 """
 
 from importlib import import_module

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_exp.data.contracts import Found, Images, Source
 from vae_exp.data.settings import check_data_settings, source_of
 from vae_exp.errors import UserError
-from vae_exp.models.contracts import Shape
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.probability.streams import generator
 
 SplitName = Literal["train", "validation", "test"]
@@ -54,7 +54,7 @@ class Split:
     binary: Tensor
     labels: Tensor | None
     origin: str
-    shape: Shape = (28, 28)
+    shape: Shape = SHAPE
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.pixels) != len(self.labels):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_exp import files
 from vae_exp.errors import Damaged, UserError, first_line
-from vae_exp.models.contracts import Shape
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.probability.streams import generator
 
 LIMIT = files.MIB  # bytes of a picture
@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 NAMES = ("top", "bottom", "left", "right", "centre")
 
 
-def visible_pixels(mask: str, seed: int = 0, shape: Shape = (28, 28)) -> Tensor:
+def visible_pixels(mask: str, seed: int = 0, shape: Shape = SHAPE) -> Tensor:
     """The pixels that ``mask`` names, which are the visible ones: bool [D], row-major.
 
     top, bottom, left, right: that half; centre: half of the rows and of the columns; random:SHARE:

@@ -13,6 +13,7 @@ from vae_exp import memory
 from vae_exp.errors import UserError, check_positive
 from vae_exp.inference import bounds
 from vae_exp.models.contracts import (
+    SHAPE,
     DecoderNetwork,
     EncoderNetwork,
     Likelihood,
@@ -29,7 +30,6 @@ from vae_exp.probability.densities import factorized_gaussian_log_density
 from vae_exp.probability.distributions import Distribution, Noise, Posterior
 from vae_exp.probability.divergences import kl as closed_form_kl
 
-SHAPE = (28, 28)  # of an image, if none is given
 KL = Literal["closed_form", "monte_carlo"]
 
 

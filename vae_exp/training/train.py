@@ -19,9 +19,9 @@ from vae_exp.building import build
 from vae_exp.data import ImageData, ImageDataModule, Splits
 from vae_exp.errors import Damaged, UserError, check_positive
 from vae_exp.figures import Style
-from vae_exp.models.contracts import Shape
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.models.objectives import Compiled
-from vae_exp.models.vae import SHAPE, VAE
+from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import stream_seed
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.runs import saving

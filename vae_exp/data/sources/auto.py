@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_exp.data.contracts import Found, Images, Source
+from vae_exp.data.fetched import Unavailable
 from vae_exp.data.sources.digits import Digits
-from vae_exp.data.sources.mnist import MIRRORS, Mnist, MnistUnavailable
+from vae_exp.data.sources.mnist import Mnist
 from vae_exp.errors import UserError
 
 TIMEOUT = 3.0  # seconds
@@ -16,18 +17,18 @@ class Auto(Source):
 
     name = "auto"
     caption = "MNIST"
-    counts = Mnist.counts
 
     def __init__(
         self,
         root: Path | None = None,
         *,
-        mirrors: Sequence[str] = MIRRORS,
+        mirrors: Sequence[str] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self.mirrors = mirrors
         self.timeout = timeout
         self.mnist = Mnist(root, mirrors=mirrors, timeout=timeout)
+        self.counts = self.mnist.counts
 
     def training(self) -> Images:
         """The training images of the one that is there."""
@@ -37,7 +38,7 @@ class Auto(Source):
         """MNIST, or the digits with a notice."""
         try:
             return self.mnist.read(test)
-        except MnistUnavailable as error:
+        except Unavailable as error:
             notice = f"not MNIST but scikit-learn's bundled digits: {error.reason}"
             return Found(Digits(), Digits().training(), notice=notice)
 

@@ -1,70 +1,27 @@
 """The MNIST database (LeCun, Cortes, Burges 1998): four idx files, on disk or from a mirror."""
 
-import contextlib
-import errno
-import hashlib
-import itertools
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from vae_exp.atomic import write_atomically
-from vae_exp.data.contracts import Images, Source
-from vae_exp.data.download import DownloadError, download, probe
-from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
-from vae_exp.errors import UserError
-from vae_exp.folders import locked
-
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-TIMEOUT = 10.0
-DEADLINE = 300.0
-ATTEMPTS = 2
-
-
-class MnistUnavailable(UserError):
-    """MNIST is not on disk and cannot be had from a mirror; `reason` leaves out what to do."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"{reason}: put MNIST's files there, set data.root (or VAE_EXP_DATA) to a folder that "
-            "holds them, or use data.source=digits"
-        )
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class MnistFile:
-    """One of the four files: its name, the array in it, the SHA-256 of its uncompressed bytes."""
-
-    name: str
-    shape: tuple[int, ...]
-    sha256: str
-
+from vae_exp.data.fetched import KnownFile, KnownFiles
 
 FILES = {
     "training": (
-        MnistFile(
+        KnownFile(
             "train-images-idx3-ubyte",
             (60_000, 28, 28),
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         ),
-        MnistFile(
+        KnownFile(
             "train-labels-idx1-ubyte",
             (60_000,),
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         ),
     ),
     "test": (
-        MnistFile(
+        KnownFile(
             "t10k-images-idx3-ubyte",
             (10_000, 28, 28),
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         ),
-        MnistFile(
+        KnownFile(
             "t10k-labels-idx1-ubyte",
             (10_000,),
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
@@ -73,195 +30,14 @@ FILES = {
 }
 
 
-class Mnist(Source):
-    """The four files in a folder, `root` if it is given, else $VAE_EXP_DATA, else `data`.
-
-    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder that
-    holds a file with one of MNIST's names that is not MNIST's.
-    """
+class Mnist(KnownFiles):
+    """60,000 and 10,000 images [N, 28, 28] of digits, with labels."""
 
     name = "mnist"
     caption = "MNIST"
-    counts = {part: images.shape[0] for part, (images, _) in FILES.items()}  # noqa: RUF012
     kind = "digits"
-
-    def __init__(
-        self,
-        root: Path | None = None,
-        *,
-        mirrors: Sequence[str] = MIRRORS,
-        timeout: float = TIMEOUT,
-        deadline: float = DEADLINE,
-    ) -> None:
-        self.root = data_root(root)
-        self.mirrors = mirrors
-        self.timeout = timeout
-        self.deadline = deadline
-
-    def training(self) -> Images:
-        """60,000 images [N, 28, 28] and labels."""
-        return self._part("training")
-
-    def test(self) -> Images:
-        """10,000 images [N, 28, 28] and labels."""
-        return self._part("test")
-
-    def below(self, root: Path) -> "Mnist":
-        """With its files in another folder."""
-        return Mnist(root, mirrors=self.mirrors, timeout=self.timeout, deadline=self.deadline)
-
-    def _part(self, part: str) -> Images:
-        root = self.root
-        raw = {file: _on_disk(root, file) for file in FILES[part]}
-        if None in raw.values():
-            for file in itertools.chain(*FILES.values()):
-                _refuse_strangers(root, file)
-        for file, content in raw.items():
-            if content is None:
-                raw[file] = obtain(
-                    root,
-                    file,
-                    mirrors=self.mirrors,
-                    timeout=self.timeout,
-                    deadline=self.deadline,
-                )
-        images, labels = (
-            parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
-        )
-        return Images(images, labels, f"{part} images")
-
-
-def data_root(root: str | Path | None) -> Path:
-    """The folder of MNIST's files: `root`, else $VAE_EXP_DATA, else `data`."""
-    if root is None:
-        root = os.environ.get("VAE_EXP_DATA") or "data"
-    if not str(root):
-        raise UserError("data.root must name a folder, got ''")
-    return Path(root).expanduser()
-
-
-def obtain(
-    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
-) -> bytes:
-    """The uncompressed bytes of `file`, verified, from `root` or else from a mirror.
-
-    A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
-    seconds and delivers within `deadline`, and is kept in `root`. Raises MnistUnavailable if it
-    cannot be had, and UserError if a file of that name is not MNIST's, which is left alone.
-    """
-    raw = _on_disk(root, file)
-    if raw is not None:
-        return raw
-    _refuse_strangers(root, file)
-    try:
-        return _fetch(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
-    except OSError as error:
-        reason = f"the folder cannot be written: {error.strerror or error}"
-    except DownloadError as error:
-        reason = str(error)
-    raise MnistUnavailable(f"{file.name} is not in {str(root)!r} and cannot be fetched ({reason})")
-
-
-def _on_disk(root: Path, file: MnistFile) -> bytes | None:
-    """The uncompressed bytes in the first good file; None if there is none."""
-    for path in _present(root, file):
-        with contextlib.suppress(UserError):
-            return _read(path, file)
-    return None
-
-
-def _refuse_strangers(root: Path, file: MnistFile) -> None:
-    """Raise UserError if a file of that name is not MNIST's."""
-    for path in _present(root, file):
-        try:
-            _read(path, file)
-        except UserError as error:
-            raise UserError(
-                f"{error}; it is damaged or of another set, such as Fashion-MNIST, and is left "
-                "alone: delete it, or set data.root (or VAE_EXP_DATA) to another folder"
-            ) from error
-
-
-def _present(root: Path, file: MnistFile) -> list[Path]:
-    paths = (root / file.name, root / f"{file.name}.gz")
-    return [path for path in paths if os.path.lexists(path)]
-
-
-def _read(path: Path, file: MnistFile) -> bytes:
-    raw = read_idx_bytes(path, file.shape)
-    _check_sha256(raw, str(path), file)
-    return raw
-
-
-def _check_sha256(raw: bytes, name: str, file: MnistFile) -> None:
-    found = hashlib.sha256(raw).hexdigest()
-    if found != file.sha256:
-        raise UserError(
-            f"{name} is not MNIST's: its uncompressed bytes have SHA-256 {found[:12]}…, "
-            f"expected {file.sha256[:12]}…"
-        )
-
-
-def _fetch(
-    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
-) -> bytes:
-    """Download, verify and keep `file`; a second process that asks for it waits and reads it."""
-    if root.exists() and not os.access(root, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    # Asked before the lock, so that many processes without a network do not wait in a queue.
-    reachable = _reachable(mirrors, file, timeout=timeout)
-    root.mkdir(parents=True, exist_ok=True)
-    patience = len(mirrors) * ATTEMPTS * deadline
-    taken = f"another process has been fetching MNIST into {root} for more than {patience:.0f} s"
-    with locked(root, ".mnist.lock", taken, patience):
-        raw = _on_disk(root, file)
-        if raw is None:
-            stored, raw = _from_mirrors(reachable, file, timeout=timeout, deadline=deadline)
-            _refuse_strangers(root, file)  # which may have come in the meantime
-            write_atomically(root, file.name if stored == raw else f"{file.name}.gz", stored)
-        return raw
-
-
-def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Sequence[str]:
-    reasons = []
-    for index, mirror in enumerate(mirrors):
-        try:
-            probe(_url(mirror, file), timeout=timeout)
-        except DownloadError as error:
-            reasons.append(f"{mirror} {error}")
-        else:
-            return mirrors[index:]
-    raise DownloadError("; ".join(reasons) or "no mirror to ask", transient=False)
-
-
-def _from_mirrors(
-    mirrors: Sequence[str], file: MnistFile, *, timeout: float, deadline: float
-) -> tuple[bytes, bytes]:
-    """The bytes that a mirror served and the same uncompressed and verified."""
-    reasons: dict[str, str] = {}
-    left = list(mirrors)
-    for _ in range(ATTEMPTS):
-        again = []
-        for mirror in left:
-            url = _url(mirror, file)
-            try:
-                stored = download(
-                    url, limit=stored_limit(file.shape), timeout=timeout, deadline=deadline
-                )
-                raw = inflate(stored, "what it sent", limit=idx_size(file.shape))
-                parse_idx(raw, "what it sent", file.shape)
-                _check_sha256(raw, "what it sent", file)
-            except DownloadError as error:
-                reasons[mirror] = str(error)
-                again += [mirror] if error.transient else []
-            except UserError as error:
-                reasons[mirror] = str(error)
-                again.append(mirror)
-            else:
-                return stored, raw
-        left = again
-    raise DownloadError("; ".join(f"{m} {why}" for m, why in reasons.items()), transient=False)
-
-
-def _url(mirror: str, file: MnistFile) -> str:
-    return f"{mirror.rstrip('/')}/{file.name}.gz"
+    files = FILES
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    )
