@@ -18,6 +18,7 @@ from vae_exp.probability.streams import generator
 HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
 JOINT = "p(z, visible)"
+TALLEST = 2.5  # times as high as wide: what images of more rows than columns may make of a figure
 SAMPLES = 512  # of z for the mean completion under q
 STYLES = {
     JOINT: contours.TRUE,
@@ -70,7 +71,8 @@ def draw_answer(
     masked: Masked, found: Inference, scored: dict[str, Score], completed: Tensor
 ) -> Figure:
     """Two densities of z and two images, side by side."""
-    fig = figures.figure(10.5, 4.7)
+    height, width = masked.model.shape[:2]
+    fig = figures.figure(10.5, 4.7 * min(TALLEST, max(1.0, height / width)))
     ax, *places = fig.subplots(1, 3, gridspec_kw={"wspace": 0.12})
     draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}

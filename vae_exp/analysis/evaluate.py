@@ -282,6 +282,8 @@ def gap_figure(
     spread = [estimate(whole[own], "whole").stderr for own in groups.values()]
     ax.errorbar(places, base, yerr=spread, fmt="none", ecolor="0.2", capsize=2, linewidth=0.8)
     ax.set_xticks(places, [figures.plain(name) for name in groups])
+    if len(groups) == 1:  # one bar, which would be as wide as the axes
+        ax.set_xlim(-2, 2)
     ax.set_xlabel("class" if len(groups) > 1 else "the images have no labels")
     ax.set_ylabel(f"{truth_name} log p(x) − ELBO [nats]")
     handles, names = ax.get_legend_handles_labels()
