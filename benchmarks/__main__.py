@@ -13,7 +13,7 @@ from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, TrainingProducts
 from vae_exp.atomic import write_atomically
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.figures import png
 from vae_exp.files import as_json
 from vae_exp.shell import python
@@ -44,11 +44,9 @@ class Report:
         self.results[title] = {name: timing.as_dict() for name, timing in timings.items()}
 
 
-def loaded(batch_size: int) -> DigitsDataModule:
+def loaded(batch_size: int) -> ImageData:
     """The default data."""
-    data = DigitsDataModule(batch_size=batch_size)
-    data.setup()
-    return data
+    return ImageData(batch_size=batch_size)
 
 
 def measure_training(report: Report, rounds: int) -> None:

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 from rich.progress import track
 
 from vae_exp import figures
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.models.objectives import ELBO, IWAE
 
 ROUNDS = 3
@@ -53,10 +53,9 @@ def measure(point: Point) -> dict[str, float]:
     from benchmarks.products import LIMIT, TrainingProducts
     from benchmarks.training import STEPS, OurTrainer
 
-    data = DigitsDataModule(
+    data = ImageData(
         protocol="standard", train_size=point.images, batch_size=point.batch, validation_size=1_000
     )
-    data.setup()
     images = len(data.splits.train)  # fewer if MNIST is not at hand
     ours = OurTrainer(
         data,

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.products import LIMIT, EvaluationProducts, InferenceProducts
 from benchmarks.training import default_model
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.evaluation import estimates
 from vae_exp.inference import svi
 from vae_exp.models.vae import top_half
@@ -72,7 +72,7 @@ def help_screen() -> Mapping[str, float]:
 class Evaluation:
     """The ELBO of the test set."""
 
-    def __init__(self, data: DigitsDataModule):
+    def __init__(self, data: ImageData):
         self.images = data.splits.test.images
         self.model = default_model().eval()
         self.limit = EvaluationProducts(len(self.images), batch=1000)
@@ -88,7 +88,7 @@ class Evaluation:
 class Inference:
     """A q for each of 1,000 top halves, all at once."""
 
-    def __init__(self, data: DigitsDataModule):
+    def __init__(self, data: ImageData):
         self.top = top_half(data.splits.test.images[:1000])
         self.model = default_model().eval().requires_grad_(False)
         self.limit = InferenceProducts(rows=16 * len(self.top), steps=SVI_STEPS)

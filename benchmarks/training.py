@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO
@@ -67,7 +67,7 @@ class OurTrainer:
 
     def __init__(
         self,
-        data: DigitsDataModule,
+        data: ImageData,
         *,
         hardware: Hardware | None = None,
         objective: Objective | None = None,
@@ -92,7 +92,7 @@ class OurTrainer:
             model = default_model(self.latent_dim, self.hidden)
             module = VAEModule(model, self.objective, AdamOneCycle(), seed=0)
             trainer = self.hardware.trainer(EPOCHS, folder, logger, [quiet, checkpoints, stamps])
-            trainer.fit(module, datamodule=self.data)
+            trainer.fit(module, datamodule=ImageDataModule(self.data))
             logger.experiment.close()
         return {
             STEPS: median_after_first(stamps.begun, stamps.stepped),

@@ -34,7 +34,7 @@ from vae_exp.training.train import Train
 SMALL = (
     "data=debug",
     "batch_size=10",
-    "data.block_images=20",
+    "+data.block_images=20",
     "data.binarization=dynamic",
     "optimizer=adam_one_cycle",
     "model.encoder.hidden=[32]",
@@ -72,7 +72,7 @@ def small_config(*words: str) -> DictConfig:
     """The config of a job of a second."""
     cfg = copy.deepcopy(
         _composed(
-            "epochs=2", "batch_size=40", "data.block_images=40", "~task.analyses.scatter", *words
+            "epochs=2", "batch_size=40", "+data.block_images=40", "~task.analyses.scatter", *words
         )
     )
     cfg.data.root = str(mnist_folder() or "none")

@@ -12,7 +12,7 @@ from warm import start
 from benchmarks import __main__ as bench
 from benchmarks import growth, pictures, training
 from benchmarks.paired import alternate, quartiles, table
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.figures import png
 
 
@@ -46,8 +46,7 @@ def test_quartiles_hold_half_of_the_rounds() -> None:
 
 
 def test_the_trainer_is_timed_by_epoch_with_and_without_what_follows_the_steps() -> None:
-    data = DigitsDataModule(source="digits", train_size=60, validation_size=30, batch_size=20)
-    data.setup()
+    data = ImageData(source="digits", train_size=60, validation_size=30, batch_size=20)
     found = training.OurTrainer(data, hidden=10)()
     assert 0 < found[training.STEPS] < found[training.WHOLE]
 

@@ -28,7 +28,7 @@ from vae_exp.analysis.scatter import encoder_means
 from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config.composing import plain_config
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.training import board
@@ -173,8 +173,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
     [embedding] = config.embeddings
     loaded = loading.load(str(run))
     loaded.config["data"]["root"] = small_config().data.root
-    data = build(loaded.config["data"], "data", DigitsDataModule)
-    data.setup()
+    data = build(loaded.config["data"], "data", ImageData)
     split = data.splits.test
     points = torch.from_numpy(np.loadtxt(run / embedding.tensor_path, dtype=np.float32))
     torch.testing.assert_close(points, encoder_means(loaded.model, split.binary), rtol=1e-4, atol=0)
@@ -194,8 +193,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
 def test_a_line_or_a_plane_is_put_in_the_projectors_space(
     latent_dim: int, run: Path, tmp_path: Path
 ) -> None:
-    data = build(plain_config(small_config())["data"], "data", DigitsDataModule)
-    data.setup()
+    data = build(plain_config(small_config())["data"], "data", ImageData)
     model = VAE(latent_dim, Encoder((5,)), Decoder((5,)))
     board.project(tmp_path, model, data.splits.test, limit=30)
     points = np.loadtxt(tmp_path / board.PROJECTOR / "means.tsv")

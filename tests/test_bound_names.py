@@ -9,7 +9,7 @@ from kill_and_resume import logged, new_run, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vae_exp.cli.main import _main
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, IWAE
@@ -27,7 +27,7 @@ from vae_exp.training.optimizers import Adam
 
 def fitted(objective: Objective, folder: Path) -> tuple[VAEModule, dict[str, float], torch.Tensor]:
     """A module after an epoch, what it logged, and the images that it was validated on."""
-    data = DigitsDataModule(
+    data = ImageData(
         source="digits", train_size=60, validation_size=50, test_size=10, batch_size=30
     )
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def fitted(objective: Objective, folder: Path) -> tuple[VAEModule, dict[str, flo
     logger = QuietTensorBoard(folder)
     checkpoints = Checkpoints(folder, logger, Interrupts(), images={})
     trainer = Hardware().trainer(1, folder, logger, [checkpoints])
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=ImageDataModule(data))
     shown = {name: value.item() for name, value in trainer.callback_metrics.items()}
     return module, shown, data.splits.validation.images
 

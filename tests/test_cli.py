@@ -140,7 +140,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*LOOK, "latent_dim=5"), "latent_dim is not read"),
     ((*LOOK, "data=debug"), "data is not read"),
     ((*LOOK, "task.nope=1"), "task.nope"),
-    ((*LOOK, "digit=12"), "digit must be an integer from 0 to 9, or null, got 12"),
+    ((*LOOK, "digit=-1"), "digit must be an integer >= 0, or null, got -1"),
 ]
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from vae_exp import folders
 from vae_exp.building import build
 from vae_exp.cli import main as cli
-from vae_exp.data import DigitsDataModule, Splits
+from vae_exp.data import ImageData, Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.models.networks import Decoder, Encoder
@@ -45,7 +45,7 @@ def nudged(model: VAE) -> VAE:
 
 def data_config(seed: int = 0, binarization: str = "threshold") -> dict[str, Any]:
     return {
-        "_target_": "vae_exp.data.DigitsDataModule",
+        "_target_": "vae_exp.data.ImageData",
         "source": "digits",
         "train_size": 10,
         "validation_size": 10,
@@ -57,8 +57,7 @@ def data_config(seed: int = 0, binarization: str = "threshold") -> dict[str, Any
 
 @cache
 def splits_of(seed: int, binarization: str) -> Splits:
-    module = build(data_config(seed, binarization), "data", DigitsDataModule)
-    module.setup()
+    module = build(data_config(seed, binarization), "data", ImageData)
     return module.splits
 
 

@@ -8,17 +8,17 @@ import pytest
 from scipy import ndimage
 from sklearn.datasets import load_digits as load_bundled
 
-from vae_exp.data.digits import COUNT, load_digits
-from vae_exp.data.mnist import load_mnist
+from vae_exp.data.sources.digits import COUNT, Digits
+from vae_exp.data.sources.mnist import Mnist
 
 
 @pytest.fixture(scope="module")
 def fields() -> npt.NDArray[np.uint8]:
-    return load_digits()[0].reshape(-1, 28, 28)
+    return Digits().training().pixels
 
 
 def test_every_bundled_digit_is_there_with_its_label(fields: npt.NDArray[np.uint8]):
-    _, labels = load_digits()
+    labels = Digits().training().labels
     assert fields.shape == (COUNT, 28, 28)
     assert fields.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, load_bundled().target)
@@ -67,8 +67,9 @@ def test_their_nearest_neighbours_in_mnist_know_most_of_them(
         flat = blurred.reshape(len(pixels), -1)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
-    pixels, labels = load_mnist(mnist, "test", mirrors=[])
-    known, truth = unit(pixels[:3_000]), load_digits()[1][:500]
+    images = Mnist(mnist, mirrors=[]).test()
+    known, labels = unit(images.pixels[:3_000]), images.labels
+    truth = Digits().training().labels[:500]
     upright, mirrored = fields[:500], fields[:500].transpose(0, 2, 1)
     right = [
         (labels[(unit(f) @ known.T).argmax(axis=1)] == truth).mean() for f in (upright, mirrored)
@@ -78,7 +79,7 @@ def test_their_nearest_neighbours_in_mnist_know_most_of_them(
 
 
 def test_strokes_survive_the_threshold(fields: npt.NDArray[np.uint8]):
-    labels = load_digits()[1]
+    labels = Digits().training().labels
     black = fields <= 127
     pieces = np.array([ndimage.label(~field, np.ones((3, 3)))[1] for field in black])
     holes = np.array([ndimage.label(field)[1] - 1 for field in black])

@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 
 from vae_exp.data import load_splits
-from vae_exp.data.mnist import FILES, MnistFile, MnistUnavailable, load_mnist, obtain
+from vae_exp.data.fetched import KnownFile, Unavailable, obtain
+from vae_exp.data.sources.auto import Auto
+from vae_exp.data.sources.mnist import FILES, Mnist
 from vae_exp.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,7 +34,7 @@ RAW = (
 )
 PACKED = gzip.compress(RAW, mtime=0)
 NAME = "train-images-idx3-ubyte"
-FILE = MnistFile(NAME, SHAPE, hashlib.sha256(RAW).hexdigest())
+FILE = KnownFile(NAME, SHAPE, hashlib.sha256(RAW).hexdigest())
 
 FLIPPED = bytearray(RAW)
 FLIPPED[5000] ^= 1
@@ -186,7 +188,7 @@ def test_after_a_faulty_mirror_comes_the_next(tmp_path: Path, server: Server, fa
 def test_where_every_mirror_is_faulty_one_line_says_why_and_what_to_do(
     tmp_path: Path, server: Server, fault: str, reason: str
 ):
-    with pytest.raises(MnistUnavailable) as refusal:
+    with pytest.raises(Unavailable) as refusal:
         fetch(tmp_path, server.mirrors(fault), timeout=patience(fault))
     text = str(refusal.value)
     assert reason in text
@@ -201,14 +203,14 @@ def test_where_every_mirror_is_faulty_one_line_says_why_and_what_to_do(
 def test_a_body_that_trickles_in_without_end_is_left_at_the_deadline(
     tmp_path: Path, server: Server
 ):
-    with pytest.raises(MnistUnavailable, match=r"not done within 0\.5 s"):
+    with pytest.raises(Unavailable, match=r"not done within 0\.5 s"):
         fetch(tmp_path, server.mirrors("drip"), timeout=60.0, deadline=0.5)
 
 
 def test_what_may_pass_is_tried_again_and_what_will_not_is_not(tmp_path: Path, server: Server):
     assert fetch(tmp_path, server.mirrors("first500")) == RAW
     server.asked.clear()
-    with pytest.raises(MnistUnavailable):
+    with pytest.raises(Unavailable):
         fetch(tmp_path / "other", server.mirrors("404", "drop"))
     assert [path.split("/")[1] for path in server.asked] == ["404", "drop", "drop"]
 
@@ -216,7 +218,7 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_not(tmp_path: Path, s
 def test_a_name_that_nobody_resolves_and_a_port_that_nobody_serves_are_no_connection(
     tmp_path: Path,
 ):
-    with pytest.raises(MnistUnavailable) as refusal:
+    with pytest.raises(Unavailable) as refusal:
         fetch(tmp_path / "new", ["http://nobody.invalid/", "http://127.0.0.1:9/"], timeout=3.0)
     assert "http://127.0.0.1:9/ no connection" in str(refusal.value)
     assert not (tmp_path / "new").exists()
@@ -230,7 +232,7 @@ def test_a_file_under_mnists_name_that_is_not_mnists_is_left_alone(
     (tmp_path / name).write_bytes(damage)
     with pytest.raises(UserError, match="left alone: delete it, or set data") as refusal:
         fetch(tmp_path, server.mirrors("good"))
-    assert not isinstance(refusal.value, MnistUnavailable)
+    assert not isinstance(refusal.value, Unavailable)
     assert str(tmp_path / name) in str(refusal.value)
     assert "Fashion-MNIST" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -239,15 +241,15 @@ def test_a_file_under_mnists_name_that_is_not_mnists_is_left_alone(
     assert not server.probed + server.asked
 
 
-@pytest.mark.parametrize("source", ["auto", "mnist"])
+@pytest.mark.parametrize("source", [Auto, Mnist])
 def test_another_set_under_mnists_names_is_neither_read_nor_mixed_with_mnist(
-    tmp_path: Path, server: Server, source: str
+    tmp_path: Path, server: Server, source: type[Auto | Mnist]
 ):
     _, labels = FILES["test"]  # of the part that is not needed: the folder is of another set
     theirs = gzip.compress(bytes((0, 0, 8, 1)) + struct.pack(">I", 10_000) + bytes(10_000))
     (tmp_path / f"{labels.name}.gz").write_bytes(theirs)
     with pytest.raises(UserError, match=r"t10k-labels.*is not MNIST's.*another folder"):
-        load_splits(source=source, root=tmp_path, mirrors=server.mirrors("good"))
+        load_splits(source=source(tmp_path, mirrors=server.mirrors("good")))
     assert contents(tmp_path) == {f"{labels.name}.gz"}
     assert (tmp_path / f"{labels.name}.gz").read_bytes() == theirs
     assert not server.probed + server.asked
@@ -316,7 +318,7 @@ def test_a_good_file_in_a_read_only_folder_is_just_read(tmp_path: Path):
 
 
 def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, server: Server):
-    expected = pytest.raises(MnistUnavailable, match="folder cannot be written: Permission denied")
+    expected = pytest.raises(Unavailable, match="folder cannot be written: Permission denied")
     with read_only(tmp_path), expected:
         fetch(Path(), server.mirrors("good"))
     assert not server.probed + server.asked
@@ -324,7 +326,7 @@ def test_a_missing_file_in_a_read_only_folder_is_not_asked_for(tmp_path: Path, s
 
 def test_a_root_that_is_a_file_is_refused_by_name(tmp_path: Path, server: Server):
     (tmp_path / "file").touch()
-    with pytest.raises(MnistUnavailable, match=r"file' and cannot be fetched .*cannot be written"):
+    with pytest.raises(Unavailable, match=r"file' and cannot be fetched .*cannot be written"):
         fetch(tmp_path / "file", server.mirrors("good"))
 
 
@@ -341,9 +343,9 @@ PROCESS = """
 import hashlib, sys
 from pathlib import Path
 from vae_exp.data import load_splits
-from vae_exp.data.mnist import MnistFile, obtain
+from vae_exp.data.fetched import KnownFile, obtain
 root, mirror, name, sha256 = sys.argv[1:]
-file = MnistFile(name, (100, 28, 28), sha256)
+file = KnownFile(name, (100, 28, 28), sha256)
 raw = obtain(Path(root), file, mirrors=[mirror], timeout=60.0, deadline=60.0)
 print(hashlib.sha256(raw).hexdigest())
 """
@@ -399,32 +401,34 @@ def test_images_and_labels_of_different_number_are_refused(tmp_path: Path, mnist
     short = raw[:4] + struct.pack(">I", 9_999) + raw[8:-1]
     (tmp_path / f"{labels.name}.gz").write_bytes(gzip.compress(short))
     with pytest.raises(UserError, match=r"t10k-labels.* holds an array of 9,999, expected 10,000"):
-        load_mnist(tmp_path, "test", mirrors=[])
+        Mnist(tmp_path, mirrors=[]).test()
 
 
 def test_a_damaged_file_is_named_even_where_another_is_missing(tmp_path: Path):
     _, labels = FILES["test"]
     (tmp_path / labels.name).write_bytes(b"not labels")
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not an idx file") as refusal:
-        load_mnist(tmp_path, "test", mirrors=[])
-    assert not isinstance(refusal.value, MnistUnavailable)
+        Mnist(tmp_path, mirrors=[]).test()
+    assert not isinstance(refusal.value, Unavailable)
 
 
 def test_auto_fetches_the_files_that_the_protocol_needs_and_is_mnist(
     tmp_path: Path, server: Server, mnist: Path, caplog: pytest.LogCaptureFixture
 ):
     server.real = mnist
-    splits = load_splits(source="auto", root=tmp_path, mirrors=server.mirrors("403", "real"))
-    assert (splits.source, splits.notice) == ("mnist", None)
+    splits = load_splits(source=Auto(tmp_path, mirrors=server.mirrors("403", "real")))
+    assert (splits.source.name, splits.notice) == ("mnist", None)
     assert contents(tmp_path) == {f"{file.name}.gz" for file in FILES["training"]}
     assert len(server.asked) == 4
-    assert load_splits(source="mnist", root=tmp_path, mirrors=[]).test.sha256 == splits.test.sha256
+    again = load_splits(source=Mnist(tmp_path, mirrors=[]))
+    assert again.test.sha256 == splits.test.sha256
     assert not caplog.records
 
 
 def test_real_mnist_is_what_everybody_calls_mnist(mnist: Path):
-    pixels, labels = load_mnist(mnist, "test", mirrors=[])
-    assert pixels.shape == (10_000, 784)
+    images = Mnist(mnist, mirrors=[]).test()
+    pixels, labels = images.pixels, images.labels
+    assert pixels.shape == (10_000, 28, 28)
     assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert pixels.mean() / 255 == pytest.approx(0.13251, abs=1e-5)
     names = [file.name for file in itertools.chain(*FILES.values())]

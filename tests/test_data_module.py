@@ -10,14 +10,15 @@ from torch import Tensor
 
 from vae_exp.building import build
 from vae_exp.config.composing import composed, parse, plain_config
-from vae_exp.data import Block, DigitsDataModule
+from vae_exp.data import Block, ImageData, ImageDataModule
 from vae_exp.errors import UserError
+from vae_exp.runs.upgrade import upgraded_config
 
 EPOCHS = 3
 
 
-def small(binarization: str = "dynamic") -> DigitsDataModule:
-    return DigitsDataModule(
+def small(binarization: str = "dynamic") -> ImageData:
+    return ImageData(
         source="digits",
         train_size=20,
         validation_size=25,
@@ -89,13 +90,15 @@ def trainer(folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_training_resumed_from_any_checkpoint_sees_the_batches_it_would_have_seen(tmp_path: Path):
     whole, saver = Recorder(), SaveAll(tmp_path)
-    trainer(tmp_path, saver).fit(whole, datamodule=small())
+    trainer(tmp_path, saver).fit(whole, datamodule=ImageDataModule(small()))
     assert [epoch for epoch, _ in whole.seen] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len({batch for _, batch in whole.seen}) == 9
     assert len(saver.saved) == EPOCHS * (3 + 1 + 1)
     for path, taken in saver.saved:
         resumed = Recorder()
-        trainer(tmp_path).fit(resumed, datamodule=small(), ckpt_path=path, weights_only=True)
+        trainer(tmp_path).fit(
+            resumed, datamodule=ImageDataModule(small()), ckpt_path=path, weights_only=True
+        )
         assert resumed.seen == whole.seen[taken:], path.name
         assert torch.equal(resumed.weight, whole.weight), path.name
 
@@ -105,21 +108,22 @@ def test_validation_and_test_are_served_whole_in_order_and_always_the_same(
     tmp_path: Path, binarization: str
 ):
     data, model = small(binarization), Recorder()
-    trainer(tmp_path).fit(model, datamodule=data)
+    trainer(tmp_path).fit(model, datamodule=ImageDataModule(data))
     sanity = sum(len(batch) for batch in model.validated[:2])
     every_time = torch.cat(model.validated)[sanity:].view(EPOCHS, 25, 784)
     assert sanity == 16  # Lightning's check before training takes two batches and leaves
     assert (every_time == data.splits.validation.images).all()
     for _ in range(2):
         assert torch.equal(
-            torch.cat(list(chain.from_iterable(data.test_dataloader()))), data.splits.test.images
+            torch.cat(list(chain.from_iterable(ImageDataModule(data).test_dataloader()))),
+            data.splits.test.images,
         )
 
 
 def test_the_epochs_order_is_the_one_asked_of_the_loader_by_hand(tmp_path: Path):
     data, model = small("threshold"), Recorder()
-    trainer(tmp_path).fit(model, datamodule=data)
-    batches = data.train_dataloader()
+    trainer(tmp_path).fit(model, datamodule=ImageDataModule(data))
+    batches = data.train_batches()
     by_hand = []
     for epoch in range(EPOCHS):
         batches.set_epoch(epoch)
@@ -129,20 +133,16 @@ def test_the_epochs_order_is_the_one_asked_of_the_loader_by_hand(tmp_path: Path)
 
 def test_the_splits_are_loaded_once_and_not_by_the_constructor():
     data = small()
-    with pytest.raises(RuntimeError, match=r"call setup\(\)"):
-        data.splits  # noqa: B018
-    data.setup("fit")
-    splits = data.splits
-    data.setup("test")
-    assert data.splits is splits
+    assert "splits" not in vars(data)
+    assert data.splits is data.splits
 
 
 def test_a_setting_out_of_range_is_refused_before_any_file_is_looked_for(tmp_path: Path):
     root = tmp_path / "none"
     with pytest.raises(UserError, match=r"data\.train_size must be a positive integer, got 0"):
-        DigitsDataModule(root=root, train_size=0)
+        ImageData(root=root, train_size=0)
     with pytest.raises(UserError, match=r"data\.source must be one of auto, mnist, digits"):
-        DigitsDataModule(root=root, source="mnits")
+        ImageData(root=root, source="mnits")
     assert not root.exists()
 
 
@@ -160,7 +160,29 @@ def test_each_data_config_builds_the_module_that_it_describes(
     monkeypatch.setenv("VAE_EXP_DATA", "/some/where")
     words = [f"data={name}", "batch_size=50"]
     config = plain_config(composed(parse(words)))
-    data = build(config["data"], "data", DigitsDataModule)
+    data = build(config["data"], "data", ImageData)
     assert (data.train_size, data.validation_size, data.test_size) == sizes
-    assert (data.protocol, data.source, data.binarization) == (protocol, "auto", "threshold")
-    assert (data.seed, data.batch_size, data.root) == (0, 50, Path("/some/where"))
+    assert (data.protocol, data.source.name, data.binarization) == (protocol, "auto", "threshold")
+    assert (data.seed, data.batch_size) == (0, 50)
+    assert data.source.recalled("mnist").root == Path("/some/where")
+
+
+def test_the_name_that_older_runs_have_for_it_still_means_the_same():
+    old = {
+        "_target_": "vae_exp.data.DigitsDataModule",
+        "source": "auto",
+        "root": None,
+        "train_size": 30,
+        "block_images": 2000,
+    }
+    data = build(upgraded_config({"data": old})["data"], "data", ImageData)
+    assert (data.train_size, data.block_images, data.source.name) == (30, 2000, "auto")
+
+
+def test_the_images_of_a_run_are_known_by_their_name():
+    data = small()
+    assert data.recalled("digits").splits.test.sha256 == data.splits.test.sha256
+    with pytest.raises(UserError, match="must be digits, got 'mnist'"):
+        data.recalled("mnist")
+    with pytest.raises(UserError, match="must be one of mnist, digits, got 'auto'"):
+        ImageData().recalled("auto")

@@ -12,9 +12,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_exp.data import Split, binarize, check_data_settings, load_binarized_mnist, load_splits
-from vae_exp.data.mnist import FILES, MnistUnavailable, load_mnist
-from vae_exp.data.splits import data_root, fit_sizes
+from vae_exp.data import (
+    Images,
+    Split,
+    binarize,
+    check_data_settings,
+    load_binarized_mnist,
+    load_splits,
+)
+from vae_exp.data.fetched import Unavailable, data_root
+from vae_exp.data.sources.auto import Auto
+from vae_exp.data.sources.mnist import FILES, Mnist
+from vae_exp.data.splits import fit_sizes
 from vae_exp.errors import UserError
 from vae_exp.probability.streams import generator
 
@@ -53,9 +62,14 @@ def test_an_unknown_mode_is_refused():
         binarize(EVERY_GREY, "round")
 
 
+def tensors(images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flat pixels and labels."""
+    return torch.tensor(images.pixels).flatten(1), torch.tensor(images.labels)
+
+
 def test_the_assignment_trains_tests_and_validates_on_consecutive_images(mnist: Path):
     splits = load_splits(source="mnist", root=mnist)
-    pixels, labels = map(torch.tensor, load_mnist(mnist, "training", mirrors=[]))
+    pixels, labels = tensors(Mnist(mnist, mirrors=[]).training())
     for split, first, end in (
         (splits.train, 0, 10_000),
         (splits.test, 10_000, 20_000),
@@ -66,7 +80,11 @@ def test_the_assignment_trains_tests_and_validates_on_consecutive_images(mnist: 
         assert split.origin == f"training images {first}-{end - 1}"
         assert torch.equal(split.images, (pixels[first:end] / 255 > 0.5).float())
         assert len(split) == end - first
-    assert (splits.source, splits.binarization, splits.notice) == ("mnist", "threshold>0.5", None)
+    assert (splits.source.name, splits.binarization, splits.notice) == (
+        "mnist",
+        "threshold>0.5",
+        None,
+    )
     assert splits.caption == "MNIST, threshold > 0.5"
 
 
@@ -81,8 +99,8 @@ def test_the_standard_split_holds_out_the_last_training_images_and_tests_on_the_
         validation_size=5_000,
         test_size=10_000,
     )
-    pixels, _ = map(torch.tensor, load_mnist(mnist, "training", mirrors=[]))
-    test_pixels, test_labels = map(torch.tensor, load_mnist(mnist, "test", mirrors=[]))
+    pixels, _ = tensors(Mnist(mnist, mirrors=[]).training())
+    test_pixels, test_labels = tensors(Mnist(mnist, mirrors=[]).test())
     assert torch.equal(torch.cat([splits.train.pixels, splits.validation.pixels]), pixels)
     assert len(splits.validation) == 5_000
     assert torch.equal(splits.test.pixels, test_pixels)
@@ -104,7 +122,7 @@ def test_more_images_than_mnist_has_are_refused_by_key_before_any_file_is_read(
     tmp_path: Path, sizes: dict, keys: str
 ):
     with pytest.raises(UserError, match=rf"{keys}.* must be at most .*,000 .*, got .*,001"):
-        load_splits(root=tmp_path, mirrors=NOWHERE, **sizes)
+        load_splits(source=Auto(tmp_path, mirrors=NOWHERE), **sizes)
 
 
 def test_the_draw_of_one_split_depends_on_the_seed_and_not_on_the_others():
@@ -138,8 +156,8 @@ def test_auto_without_mnist_takes_the_digits_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.WARNING)
-    splits = load_splits(root=tmp_path / "none", mirrors=NOWHERE, train_size=100)
-    assert splits.source == "digits"
+    splits = load_splits(source=Auto(tmp_path / "none", mirrors=NOWHERE), train_size=100)
+    assert splits.source.name == "digits"
     assert "not MNIST" in splits.caption
     assert splits.notice is not None
     for text in ("not MNIST", str(tmp_path), NOWHERE[0], "no connection", "sizes cut to train 14"):
@@ -159,21 +177,23 @@ def test_digits_asked_for_and_sufficient_need_no_notice(caplog: pytest.LogCaptur
 
 
 def test_mnist_insists_and_says_where_it_looked_and_what_to_do(tmp_path: Path):
-    with pytest.raises(MnistUnavailable) as refusal:
-        load_splits(source="mnist", root=tmp_path, mirrors=NOWHERE)
+    with pytest.raises(Unavailable) as refusal:
+        load_splits(source=Mnist(tmp_path, mirrors=NOWHERE))
     text = str(refusal.value)
     for part in (str(tmp_path), NOWHERE[0], "data.root", "VAE_EXP_DATA", "data.source=digits"):
         assert part in text
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("source", ["auto", "mnist"])
-def test_a_damaged_mnist_is_never_silently_replaced_by_the_digits(tmp_path: Path, source: str):
+@pytest.mark.parametrize("source", [Auto, Mnist])
+def test_a_damaged_mnist_is_never_silently_replaced_by_the_digits(
+    tmp_path: Path, source: type[Auto | Mnist]
+):
     damaged = tmp_path / f"{FILES['training'][1].name}.gz"
     damaged.write_bytes(b"<html>")
     with pytest.raises(UserError, match=r"train-labels-idx1-ubyte\.gz is a web page") as refusal:
-        load_splits(source=source, root=tmp_path, mirrors=NOWHERE)
-    assert not isinstance(refusal.value, MnistUnavailable)
+        load_splits(source=source(tmp_path, mirrors=NOWHERE))
+    assert not isinstance(refusal.value, Unavailable)
     assert damaged.exists()
 
 
@@ -275,4 +295,4 @@ def imported_after(statement: str) -> set[str]:
 def test_settings_need_no_torch_and_splits_need_no_lightning():
     assert "torch" not in imported_after("from vae_exp.data import check_data_settings")
     heavy = {"pytorch_lightning", "sklearn", "pooch", "requests", "hydra"}
-    assert heavy.isdisjoint(imported_after("from vae_exp.data import load_splits, EpochBatches"))
+    assert heavy.isdisjoint(imported_after("from vae_exp.data import load_splits, ImageData"))

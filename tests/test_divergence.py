@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_exp.building import build
 from vae_exp.config.composing import plain_config
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, Step
 from vae_exp.models.vae import VAE, Terms
@@ -116,17 +116,18 @@ def test_a_validation_bound_that_is_not_finite_stops_the_run(tmp_path: Path) -> 
     module = VAEModule(small_model(), BadInValidation(), Adam(), seed=0)
     logger = QuietTensorBoard(tmp_path)
     checkpoints = Checkpoints(tmp_path, logger, Interrupts(), images={})
-    data = DigitsDataModule(source="digits", train_size=20, validation_size=20, test_size=20)
+    data = ImageData(source="digits", train_size=20, validation_size=20, test_size=20)
     with pytest.raises(Diverged, match="val/elbo is -inf after epoch 1"):
-        Hardware().trainer(2, tmp_path, logger, [checkpoints]).fit(module, datamodule=data)
+        Hardware().trainer(2, tmp_path, logger, [checkpoints]).fit(
+            module, datamodule=ImageDataModule(data)
+        )
     assert not (tmp_path / LAST).exists()
 
 
 def test_single_precision_agrees_with_double_on_every_image(tmp_path: Path) -> None:
     train(tmp_path, "epochs=10", "batch_size=10", "task.checkpoint_seconds=1000")
     config = plain_config(small_config())
-    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
-    data.setup()
+    data: ImageData = build(config["data"], "data", ImageData)
     single = small_trained(tmp_path, config["model"])
     double = copy.deepcopy(single).double()
     x = data.splits.test.images

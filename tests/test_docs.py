@@ -173,7 +173,9 @@ def test_links_lead_to_files_that_are_there(name: str, text: str) -> None:
 
 
 def test_the_readme_names_the_files_that_are_looked_for() -> None:
-    names = re.findall(r'"([\w-]+-ubyte)"', (ROOT / "vae_exp/data/mnist.py").read_text("utf-8"))
+    names = re.findall(
+        r'"([\w-]+-ubyte)"', (ROOT / "vae_exp/data/sources/mnist.py").read_text("utf-8")
+    )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(names) == 4
     assert all(f"`{name}`" in readme for name in names)

@@ -110,12 +110,11 @@ def test_metrics_say_what_they_are_about(run: Path) -> None:
 
 def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
     from vae_exp.building import build
-    from vae_exp.data import DigitsDataModule
+    from vae_exp.data import ImageData
 
     loaded = loading.load(str(run))
     loaded.config["data"]["root"] = str(mnist_folder() or "data")
-    data = build(loaded.config["data"], "data", DigitsDataModule)
-    data.setup()
+    data = build(loaded.config["data"], "data", ImageData)
     from vae_exp.evaluation.estimates import elbo_terms
 
     terms = elbo_terms(loaded.model, data.splits.test.images, samples=1, seed=0)

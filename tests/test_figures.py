@@ -64,20 +64,20 @@ def test_an_image_is_drawn_pixel_by_pixel_as_ink_on_white():
         assert np.abs(inner - ink).max() <= 1
 
 
-def test_flat_images_tensors_and_squares_are_the_same_picture():
-    images = torch.rand(2, 2, 784, generator=torch.Generator().manual_seed(0))
-    flat = figures.png(figures.image_grid(images))
-    assert flat == figures.png(figures.image_grid(images.reshape(2, 2, 28, 28).numpy()))
+def test_tensors_and_arrays_are_the_same_picture():
+    images = torch.rand(2, 2, 28, 28, generator=torch.Generator().manual_seed(0))
+    drawn = figures.png(figures.image_grid(images))
+    assert drawn == figures.png(figures.image_grid(images.numpy()))
 
 
 def test_grey_values_do_not_depend_on_what_is_drawn_beside_them():
-    fig = figures.image_grid(np.full((1, 1, 784), 0.25))
+    fig = figures.image_grid(np.full((1, 1, 28, 28), 0.25))
     (drawn,) = fig.axes[0].images
     assert drawn.norm(0.25) == 0.25
 
 
 def test_a_break_widens_the_gap_before_its_column_alone():
-    fig = figures.image_grid(np.zeros((1, 4, 784)), breaks=(2,))
+    fig = figures.image_grid(np.zeros((1, 4, 28, 28)), breaks=(2,))
     edges = [image.get_extent()[:2] for image in fig.axes[0].images]
     first, second, third = (after[0] - before[1] for before, after in pairwise(edges))
     assert first == third < second
@@ -85,7 +85,8 @@ def test_a_break_widens_the_gap_before_its_column_alone():
 
 def test_a_mosaic_has_x_to_the_right_and_y_upwards():
     xs, ys = np.array([-1.0, 0.0, 1.0]), np.array([5.0, 6.0])
-    images = (ys[:, None, None] * 10 + xs[:, None]) * np.ones(784) / 100  # [2, 3, 784]
+    values = ys[:, None] * 10 + xs  # [2, 3]
+    images = values[..., None, None] * np.ones((28, 28)) / 100
     fig = figures.image_mosaic(images, xs, ys, title="t", caption=LONG)
     sheet = fig.axes[0].images[0].get_array()
     assert sheet.shape == (56, 84)
@@ -99,7 +100,7 @@ def test_a_mosaic_has_x_to_the_right_and_y_upwards():
 def test_titles_labels_and_captions_keep_clear_of_each_other_and_of_the_images(columns: int):
     labels = [f"{c / 10:.2f}" for c in range(columns)]
     fig = figures.image_grid(
-        np.zeros((2, columns, 784)),
+        np.zeros((2, columns, 28, 28)),
         row_labels=("means of p(x | z)", "x ~ p(x | z)"),
         column_labels=labels,
         title="A title",
@@ -290,7 +291,7 @@ def test_the_legend_of_the_gap_names_what_can_be_seen_and_the_caption_the_rest(s
         "no covariance": torch.full((100,), 0.5),
         "amortisation": torch.full((100,), 7.0) + labels,
     }
-    fig = gap_figure(parts, labels, "exact", ("MNIST",))
+    fig = gap_figure(parts, {str(d): labels == d for d in range(10)}, "exact", ("MNIST",))
     (ax,) = fig.axes
     named = {text.get_text() for text in ax.get_legend().get_texts()}
     seen = {"no covariance", "amortisation"}

@@ -370,7 +370,7 @@ def test_only_an_analysis_is_taken_for_one(
     ("key", "target"),
     [
         ("model", "vae_exp.models.networks.Encoder"),
-        ("model", "vae_exp.data.DigitsDataModule"),
+        ("model", "vae_exp.data.ImageData"),
         ("model.encoder", "vae_exp.models.vae.VAE"),
         ("objective", "vae_exp.training.optimizers.Adam"),
         ("trainer", "vae_exp.training.train.Train"),

@@ -13,7 +13,7 @@ from kill_and_resume import LAST, new_run, only_run, stop_when
 from torch import Tensor
 from warm import start
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.vae import VAE
@@ -84,7 +84,7 @@ def test_a_signal_between_two_hooks_is_not_lightnings(at: int, saved: int, tmp_p
     module = SignalBetweenHooks(model, ELBO(), Adam(), seed=0)
     module.at = at  # of three steps an epoch
     logger = QuietTensorBoard(tmp_path)
-    data = DigitsDataModule(
+    data = ImageData(
         source="digits",
         train_size=30,
         validation_size=20,
@@ -96,7 +96,7 @@ def test_a_signal_between_two_hooks_is_not_lightnings(at: int, saved: int, tmp_p
     checkpoints = Checkpoints(tmp_path, logger, interrupts, images={})
     trainer = Hardware().trainer(5, tmp_path, logger, [checkpoints])
     with pytest.raises(Interrupted), interrupts:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=ImageDataModule(data))
     assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == saved
 
 

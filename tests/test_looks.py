@@ -18,6 +18,7 @@ from vae_exp.analysis.samples import Samples
 from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config import composing, reading
+from vae_exp.data.sources.mnist import Mnist
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError
 from vae_exp.figures import figure
@@ -26,7 +27,7 @@ from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.runs.metrics import read_metrics, write_metrics
 
-ABOUT = About("mnist", "threshold>0.5", "trained on 3 images")
+ABOUT = About(Mnist(), "threshold>0.5", "trained on 3 images")
 
 
 @pytest.fixture(scope="module")

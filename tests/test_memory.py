@@ -20,7 +20,7 @@ from vae_exp.analysis.manifold import Manifold
 from vae_exp.analysis.posterior_atlas import PosteriorAtlas
 from vae_exp.analysis.samples import Samples
 from vae_exp.analysis.trust import Trust
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.evaluation.gap import inference_gap
@@ -51,6 +51,20 @@ def test_networks_beyond_memory_are_refused_when_they_are_made(
         (Interpolation, {"pairs": 100_000}),
         (Interpolation, {"points": 100_000}),
         (PosteriorAtlas, {"each": 100_000}),
+    ],
+)
+def test_an_analysis_beyond_paper_is_refused_when_it_is_made(
+    analysis: Any, sizes: dict[str, int]
+) -> None:
+    [key] = sizes
+    with pytest.raises(UserError, match=key):
+        analysis(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "sizes"),
+    [
+        (Manifold, {"size": 1_000}),
         (Completion, {"samples": 10**13}),
         (Completion, {"restarts": 10**12}),
         (Completion, {"completions": 10**12}),
@@ -59,12 +73,18 @@ def test_networks_beyond_memory_are_refused_when_they_are_made(
         (Evaluate, {"sandwich_images": 10**12}),
     ],
 )
-def test_an_analysis_beyond_memory_or_paper_is_refused_when_it_is_made(
+def test_an_analysis_beyond_memory_is_refused_before_it_is_put_to_a_model(
     analysis: Any, sizes: dict[str, int]
 ) -> None:
     [key] = sizes
-    with pytest.raises(UserError, match=key):
-        analysis(**sizes)
+    model = VAE(2, Encoder((5,)), Decoder((5,)), shape=(999, 999))
+    with pytest.raises(UserError, match=f"{key} of .* takes"):
+        analysis(**sizes).unsuited(model, digits_of(9))
+
+
+def digits_of(count: int) -> Splits:
+    sizes = {"train_size": count, "validation_size": count, "test_size": count}
+    return ImageData(source="digits", **sizes).splits
 
 
 def test_an_estimate_beyond_memory_is_refused() -> None:
@@ -93,11 +113,9 @@ def test_a_run_beyond_memory_leaves_a_line_and_nothing_else(
 
 
 def test_evaluation_names_the_key_of_its_samples() -> None:
-    data = DigitsDataModule(source="digits", train_size=9, validation_size=9, test_size=9)
-    data.setup()
     model = VAE(2, Encoder((5,)), Decoder((5,)))
     with pytest.raises(UserError, match=r"^task\.elbo_samples of 1,000,000,000,000 takes"):
-        Evaluate(elbo_samples=10**12)(model, data.splits, seed=0)
+        Evaluate(elbo_samples=10**12)(model, digits_of(9), seed=0)
 
 
 def test_a_few_thousand_z_at_most_are_decoded_at_a_time() -> None:

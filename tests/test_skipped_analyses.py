@@ -12,7 +12,7 @@ from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config import composing
 from vae_exp.config.composing import plain_config
-from vae_exp.data import DigitsDataModule, Splits
+from vae_exp.data import ImageData, Splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
@@ -46,8 +46,7 @@ CASES = [
 def splits_with(**sizes: int) -> Splits:
     words = [f"data.{name}={size}" for name, size in sizes.items()]
     cfg = composing.composed(composing.parse(["data=debug", "data.source=digits", *words]))
-    data = build(composing.resolved(cfg, "data"), "data", DigitsDataModule)
-    data.setup()
+    data = build(composing.resolved(cfg, "data"), "data", ImageData)
     return data.splits
 
 

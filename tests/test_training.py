@@ -10,7 +10,7 @@ import setuptools  # noqa: F401  torch.compile needs it loaded before another li
 import torch
 from torch import Tensor
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms, estimate
 from vae_exp.inference import bounds
@@ -31,8 +31,8 @@ def small_model(seed: int = 0) -> VAE:
     return VAE(2, Encoder((20,)), Decoder((20,)))
 
 
-def digits(batch_size: int = 30, seed: int = 0) -> DigitsDataModule:
-    data = DigitsDataModule(
+def digits(batch_size: int = 30, seed: int = 0) -> ImageData:
+    return ImageData(
         source="digits",
         train_size=100,
         validation_size=50,
@@ -41,15 +41,13 @@ def digits(batch_size: int = 30, seed: int = 0) -> DigitsDataModule:
         block_images=60,
         seed=seed,
     )
-    data.setup()
-    return data
 
 
-def fit(module: VAEModule, data: DigitsDataModule, folder: Path, epochs: int = 2) -> pl.Trainer:
+def fit(module: VAEModule, data: ImageData, folder: Path, epochs: int = 2) -> pl.Trainer:
     logger = QuietTensorBoard(folder)
     checkpoints = Checkpoints(folder, logger, Interrupts(), images={})
     trainer = Hardware().trainer(epochs, folder, logger, [checkpoints])
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=ImageDataModule(data))
     return trainer
 
 

@@ -19,7 +19,7 @@ from vae_exp import folders, knobs
 from vae_exp.building import build
 from vae_exp.cli import main as cli
 from vae_exp.config import composing
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageData
 from vae_exp.errors import UserError
 from vae_exp.runs import describing
 from vae_exp.runs.metrics import write_metrics
@@ -291,8 +291,7 @@ def mnist_run(folder: Path, model: Any, root: Path, used: Path) -> Path:
     written.data = {**data_config(), "source": "mnist", "root": str(root)}
     OmegaConf.save(written, folder / folders.CONFIG)
     images = {**data_config(), "source": "mnist", "root": str(used)}
-    module = build(images, "data", DigitsDataModule)
-    module.setup()
+    module = build(images, "data", ImageData)
     metrics = {
         "run": {"seed": 0, "wall_seconds": 1.0},
         "data": describing.describe_data(module.splits, module.splits.test),

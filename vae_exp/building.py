@@ -64,6 +64,8 @@ def _hold(value: Any, kind: Any, key: str) -> None:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is typing.Literal:  # of plain values, held before
+        return False
     return kind is Any or isinstance(value, typing.get_origin(kind) or kind)
 
 

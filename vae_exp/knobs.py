@@ -50,7 +50,7 @@ class Config:
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
     runs: tuple[str, ...] = knob((), "several of them: [FOLDER,FOLDER]")
     sweep: str | None = knob(None, "a sweep to summarise: latest or its folder")
-    digit: int | None = knob(None, "which digit to look at", minimum=0, maximum=9)
+    digit: int | None = knob(None, "which class to look at", minimum=0)
     index: int | None = knob(None, "which image to look at", minimum=0)
     mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")
     split: str | None = knob(None, "which images", choices=("train", "validation", "test"))

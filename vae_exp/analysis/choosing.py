@@ -28,6 +28,11 @@ def encoder_means(model: VAE, binary: Tensor) -> Tensor:
     return torch.cat(blocks)
 
 
+def labels_of(split: Split) -> Tensor:
+    """The labels [N]; without any the images are all of one class, 0."""
+    return torch.zeros(len(split), dtype=torch.int64) if split.labels is None else split.labels
+
+
 def typical(amount: Tensor, among: Tensor) -> Tensor:
     """Which of the images ``among`` [N] lie in the middle half of their amounts [N] of ink."""
     edges = amount[among].double().quantile(torch.tensor([0.25, 0.75], dtype=torch.float64))
@@ -49,9 +54,10 @@ def best_foretold(
     the hidden ink; without ``digit`` of every class, with more ink than half of all images.
     """
     ink, hidden = split.binary.sum(1), split.binary[:, ~seen].sum(1)
+    labels = labels_of(split)
     eligible = torch.zeros(len(split), dtype=torch.bool)
-    for label in split.labels.unique() if digit is None else [digit]:
-        eligible |= typical(hidden, typical(ink, split.labels == label))
+    for label in labels.unique() if digit is None else [digit]:
+        eligible |= typical(hidden, typical(ink, labels == label))
     if digit is None:
         eligible &= ink >= ink[eligible].median()
     candidates = eligible.nonzero()[:, 0]
@@ -90,12 +96,12 @@ def recognisable(
     among the neighbours of their mean, and of these the quarter that is likeliest given it.
     """
     others, ink = elsewhere(splits, split), split.binary.sum(1)
-    labels = others.labels[:ELSEWHERE]
+    labels = labels_of(others)[:ELSEWHERE]
     around = encoder_means(model, others.binary[:ELSEWHERE])
     near = max(1, min(NEIGHBOURS, len(labels) // 20))
     found = {}
     for label in classes:
-        candidates = typical(ink, split.labels == label).nonzero()[:, 0]
+        candidates = typical(ink, labels_of(split) == label).nonzero()[:, 0]
         x = split.binary[candidates]
         means = encoder_means(model, x)
         nearest = torch.cdist(means, around).topk(near, largest=False).indices

@@ -31,7 +31,6 @@ from vae_exp.evaluation.completion import (
 )
 from vae_exp.evaluation.estimates import estimate
 from vae_exp.inference.importance import UNRELIABLE
-from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import NonNegative, Positive
@@ -75,11 +74,7 @@ class Completion:
             check_positive(key, value)
         if digit is not None and index is not None:
             raise UserError(f"give digit or index, not both: got digit={digit} index={index}")
-        fits = {"task.restarts": restarts, "task.samples": samples, "task.steps": steps}
-        z = 4 * PIXELS * memory.COPIES  # that of each restart is decoded at once
-        memory.require(restarts * (z + 4 * (samples + steps)), fits)
-        memory.require(completions * 2 * z, {"task.completions": completions})
-        masks.visible_pixels(mask)
+        masks.check(mask)
         self.name = name or "complete"
         if name is not None and Path(name).name != name:
             raise UserError(f"task.name must be a plain name, of figures, got {name!r}")
@@ -99,30 +94,48 @@ class Completion:
         return splits.named(self.split or "train"), splits.named(self.split or "test")
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """Only of images that are there."""
+        """Only of images that are there; raises UserError if mask or memory do not fit."""
+        masks.visible_pixels(self.mask, 0, model.shape)
+        self.require_memory(model)
         split, many = self.one_and_many(splits)
         if self.images is not None and self.images > len(many):
             return f"task.images must be at most {len(many)}, got {self.images}"
         if self.index is not None and self.index >= len(split):
             return f"index must be from 0 to {len(split) - 1}, got {self.index}"
-        if self.digit is not None and not (split.labels == self.digit).any():
+        if self.digit is not None and split.labels is None:
+            return f"digit={self.digit} names a class, and the images have no labels"
+        if self.digit is not None and not split.of(self.digit).any():
             return f"digit={self.digit} is not among the {len(split)} {NAMES[split.name]} images"
         return None
+
+    def require_memory(self, model: VAE) -> None:
+        """Raise UserError if what is computed at once takes too much."""
+        z = 4 * model.pixels * memory.COPIES  # that of each restart is decoded at once
+        memory.require(
+            self.restarts * (z + 4 * (self.samples + self.steps)),
+            {
+                "task.restarts": self.restarts,
+                "task.samples": self.samples,
+                "task.steps": self.steps,
+            },
+        )
+        memory.require(self.completions * 2 * z, {"task.completions": self.completions})
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """Two figures of one image, and a table of scores: of it, or of many."""
         split, many = self.one_and_many(splits)
-        seen = masks.visible_pixels(self.mask, seed)
+        seen = masks.visible_pixels(self.mask, seed, model.shape)
         index, why = self.choose(model, splits, split, seen)
         image = f"{NAMES[split.name]} image {index}"
         masked = Masked(model, split.images[index : index + 1], seen)
         found, scored = self.infer_and_score(masked, self.samples, seed, index)
         pictures = draw(masked, found, scored, count=self.completions, seed=seed)
-        label = int(split.labels[index])
+        label = None if split.labels is None else int(split.labels[index])
+        shown = "an image" if label is None else f"a {splits.source.class_name(label)}"
         method, score = next(iter(scored.items()))
         foretold = f"log p(hidden | visible) = {score.log_p_hidden.item():.2f} nats ({method})"
         for fig in pictures:
-            title = f"Inferring a {label} from {masks.in_words(self.mask)}"
+            title = f"Inferring {shown} from {masks.in_words(self.mask)}"
             fig.suptitle(figures.plain(title), fontsize=11)
             figures.caption(
                 fig,
@@ -161,7 +174,7 @@ class Completion:
         if self.index is not None:
             return self.index, ""
         index, among = best_foretold(model, splits, split, seen, self.digit)
-        kind = "digits" if self.digit is None else f"{self.digit}s"
+        kind = splits.source.some(self.digit)
         return index, f", the best foretold of {among:,} typical {kind}"
 
     def infer_and_score(

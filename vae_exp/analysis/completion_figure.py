@@ -18,6 +18,7 @@ from vae_exp.probability.streams import generator
 HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
 JOINT = "p(z, visible)"
+TALLEST = 2.5  # times as high as wide: what images of more rows than columns may make of a figure
 SAMPLES = 512  # of z for the mean completion under q
 STYLES = {
     JOINT: contours.TRUE,
@@ -70,7 +71,8 @@ def draw_answer(
     masked: Masked, found: Inference, scored: dict[str, Score], completed: Tensor
 ) -> Figure:
     """Two densities of z and two images, side by side."""
-    fig = figures.figure(10.5, 4.7)
+    height, width = masked.model.shape[:2]
+    fig = figures.figure(10.5, 4.7 * min(TALLEST, max(1.0, height / width)))
     ax, *places = fig.subplots(1, 3, gridspec_kw={"wspace": 0.12})
     draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}
@@ -81,7 +83,7 @@ def draw_answer(
         "visible pixels joined to the\nmeans of p(hidden | z), one z ~ diagonal q",
     )
     for place, image, title in zip(places, (whole, completed), titles, strict=True):
-        figures.image_rows(place, image[None, None])
+        figures.image_rows(place, masked.model.pictures(image)[None, None])
         place.set_title(title, fontsize=9)
     return fig
 
@@ -98,7 +100,8 @@ def draw_inference(
     draw_key(fig.add_subplot(left[1]), densities)
     ax = fig.add_subplot(grid[0, 1])
     labels = ("z ~ diagonal q", "z ~ p(z | visible)")
-    figures.image_rows(ax, completions, row_labels=labels, column_labels=("mean",), breaks=(1,))
+    pictures = masked.model.pictures(completions)
+    figures.image_rows(ax, pictures, row_labels=labels, column_labels=("mean",), breaks=(1,))
     ax.set_title("visible pixels joined to the means of p(hidden | z)", fontsize=9)
     draw_trace(fig.add_subplot(grid[1, 1]), found)
     return fig

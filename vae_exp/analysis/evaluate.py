@@ -14,13 +14,12 @@ from torch import Tensor
 
 from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
-from vae_exp.data import Split, Splits
+from vae_exp.data import Splits
 from vae_exp.errors import check_positive
 from vae_exp.evaluation import ais, importance
 from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
 from vae_exp.evaluation.exact import evidence, is_exact
 from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
-from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
@@ -75,9 +74,6 @@ class Evaluate:
             *(("task.iwae", k) for k in iwae),
         ):
             check_positive(key, value)
-        memory.require(
-            sandwich_images * 4 * PIXELS * memory.COPIES, {"task.sandwich_images": sandwich_images}
-        )
         self.images = images
         self.iwae = tuple(iwae)
         self.long_iwae = long_iwae
@@ -87,7 +83,14 @@ class Evaluate:
         self.elbo_samples = elbo_samples
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """None: beyond two latent dimensions AIS stands in for the exact evidence."""
+        """None: beyond two latent dimensions AIS stands in for the exact evidence.
+
+        Raises UserError if memory cannot hold the images simulated.
+        """
+        memory.require(
+            self.sandwich_images * 4 * model.pixels * memory.COPIES,
+            {"task.sandwich_images": self.sandwich_images},
+        )
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
@@ -124,6 +127,7 @@ class Evaluate:
         )
         counted = min(len(truth), self.gap_images, len(images))
         parts = gap_parts(gap, truth[:counted], counted)
+        groups = by_class(splits, counted)
         numbers: dict[str, Any] = {
             "data": {"split": test.name, "origin": test.origin, "sha256": test.sha256},
             "binarization": splits.binarization,
@@ -138,7 +142,10 @@ class Evaluate:
                 for name, part in parts.items()
             },
         }
-        tables = [bounds_table(rows, truth, truth_name, splits), gap_table(parts, test, truth_name)]
+        tables = [
+            bounds_table(rows, truth, truth_name, splits),
+            gap_table(parts, groups, truth_name),
+        ]
         width = estimate(upper.log_p_x - lower.log_p_x, "")
         sandwich = (
             f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
@@ -161,7 +168,7 @@ class Evaluate:
         caption = (splits.caption, f"first {counted:,} test images ({test.origin})")
         return Findings(
             {
-                "gap": gap_figure(parts, test.labels[:counted], truth_name, caption),
+                "gap": gap_figure(parts, groups, truth_name, caption),
                 "worst_amortised": worst_figure(model, images, gap, parts, caption, seed),
             },
             numbers,
@@ -214,10 +221,16 @@ def bounds_table(rows: list[Row], truth: Tensor, truth_name: str, splits: Splits
     return table
 
 
-def gap_table(parts: dict[str, Tensor], test: Split, truth_name: str) -> Table:
-    """The parts of the gap on average and by class."""
+def by_class(splits: Splits, count: int) -> dict[str, Tensor]:
+    """Which of the first test images [count] show what; nothing if they have no labels."""
+    test = splits.test
+    shown = {label: test.of(label)[:count] for label in test.classes}
+    return {splits.source.class_name(label): own for label, own in shown.items() if own.any()}
+
+
+def gap_table(parts: dict[str, Tensor], groups: dict[str, Tensor], truth_name: str) -> Table:
+    """The parts of the gap on average, and of the ``groups`` of images by name, bool [n]."""
     count = len(parts[PARTS[0]])
-    labels = test.labels[:count]
     table = Table(title=f"{truth_name} log p(x) − ELBO(encoder), {count:,} test images, nats")
     table.add_column("images", justify="right")
     for name in (*PARTS, "whole"):
@@ -226,22 +239,24 @@ def gap_table(parts: dict[str, Tensor], test: Split, truth_name: str) -> Table:
     table.add_row(
         "all", *(" ± ".join(cells(values)) for values in whole.values()), end_section=True
     )
-    for digit in labels.unique().tolist():
-        own = labels == digit
+    for name, own in groups.items():
         table.add_row(
-            f"class {digit}", *(" ± ".join(cells(values[own])) for values in whole.values())
+            f"class {name}", *(" ± ".join(cells(values[own])) for values in whole.values())
         )
     return table
 
 
 def gap_figure(
-    parts: dict[str, Tensor], labels: Tensor, truth_name: str, caption: Sequence[str]
+    parts: dict[str, Tensor],
+    groups: dict[str, Tensor],
+    truth_name: str,
+    caption: Sequence[str],
 ) -> Figure:
-    """Stacked bars by class: what each restriction of q costs."""
+    """Stacked bars by class: what each restriction of q costs; classes as in `gap_table`."""
+    count = len(parts[PARTS[0]])
     fig = figures.figure(7.0, 4.2)
     ax = fig.add_subplot()
-    groups = {"all": torch.ones_like(labels, dtype=torch.bool)}
-    groups |= {str(digit): labels == digit for digit in labels.unique().tolist()}
+    groups = {"all": torch.ones(count, dtype=torch.bool), **groups}
     base = torch.zeros(len(groups), dtype=torch.float64)
     places = torch.arange(len(groups)).double() + 0.5 * (torch.arange(len(groups)) > 0)
     whole = torch.stack(list(parts.values())).sum(0)
@@ -267,8 +282,10 @@ def gap_figure(
         base = base + heights
     spread = [estimate(whole[own], "whole").stderr for own in groups.values()]
     ax.errorbar(places, base, yerr=spread, fmt="none", ecolor="0.2", capsize=2, linewidth=0.8)
-    ax.set_xticks(places, list(groups))
-    ax.set_xlabel("class")
+    ax.set_xticks(places, [figures.plain(name) for name in groups])
+    if len(groups) == 1:  # one bar, which would be as wide as the axes
+        ax.set_xlim(-2, 2)
+    ax.set_xlabel("class" if len(groups) > 1 else "the images have no labels")
     ax.set_ylabel(f"{truth_name} log p(x) − ELBO [nats]")
     handles, names = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], names[::-1], frameon=False, fontsize=8)
@@ -299,7 +316,7 @@ def worst_figure(
         return model.likelihood(z).mean.mean(0)
 
     return figures.image_grid(
-        torch.stack([images[worst], decoded(gap.encoder), decoded(gap.diagonal)]),
+        model.pictures(torch.stack([images[worst], decoded(gap.encoder), decoded(gap.diagonal)])),
         row_labels=("image", "encoder's q", "best diagonal q"),
         column_labels=[f"{amortisation[i]:.0f} nats" for i in worst.tolist()],
         title="The largest amortisation gaps, and what z of each q decodes to on average",

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.choosing import NAMES, recognisable
+from vae_exp.analysis.choosing import NAMES, labels_of, recognisable
 from vae_exp.data import Split, Splits
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError, check_positive
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
-from vae_exp.ranges import Digit, NonNegative
+from vae_exp.ranges import NonNegative
 
 PAIRS = 3
 
@@ -29,9 +29,10 @@ class Interpolation:
 
     z runs from the encoder's mean of the one to that of the other in `points` equal steps, both
     ends included. The images are typical ones of two classes, which their decoded means can be
-    taken for; `digits` names these classes, two a row and over again; `indices` the images, two a
-    row. They are of `split`, test images if none is given. Raises UserError if `pairs` is
-    not positive, `points` is below 2, or `digits` or `indices` do not come in twos.
+    taken for, or of none if they have no labels; `digits` names these classes, two a row and over
+    again; `indices` the images, two a row. They are of `split`, test images if none is given.
+    Raises UserError if `pairs` is not positive, `points` is below 2, or `digits` or `indices` do
+    not come in twos.
     """
 
     name = "interpolation"
@@ -41,7 +42,7 @@ class Interpolation:
         *,
         pairs: int | None = None,
         points: int = 10,
-        digits: Sequence[Digit] = (),
+        digits: Sequence[NonNegative] = (),
         indices: Sequence[NonNegative] = (),
         split: SplitName | None = None,
     ) -> None:
@@ -67,11 +68,15 @@ class Interpolation:
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
         """Only of images that are there, and of two classes if none is named."""
         split = splits.named(self.split or "test")
-        kind, present = NAMES[split.name], split.labels.unique().tolist()
+        kind, present = NAMES[split.name], split.classes
         if self.indices:
             if max(self.indices) >= len(split):
                 return f"indices must be from 0 to {len(split) - 1}, got {max(self.indices)}"
             return None
+        if split.labels is None:
+            if self.digits:
+                return f"digits={list(self.digits)} name classes, and the images have no labels"
+            return None if len(split) > 1 else f"it needs two {kind} images, there is 1"
         for digit in self.digits:
             if digit not in present:
                 return f"digit {digit} is not among the {len(split)} {kind} images"
@@ -91,11 +96,11 @@ class Interpolation:
             means[:, :1], means[:, 1:], alphas.to(means.device)[:, None]
         )  # [P, points, Z]
         between = model.likelihood(z).mean.cpu()  # [P, points, D]
-        classes = split.labels[pairs].tolist()
+        classes = None if split.labels is None else split.labels[pairs].tolist()
         named = "".join(f", {a} to {b}" for a, b in pairs.tolist())[1:]
         fig = figures.image_grid(
-            torch.cat([ends[:, :1], between, ends[:, 1:]], 1),
-            row_labels=[f"{a} to {b}" for a, b in classes],
+            model.pictures(torch.cat([ends[:, :1], between, ends[:, 1:]], 1)),
+            row_labels=self.row_labels(splits, classes),
             column_labels=["image $a$", *(f"{alpha:.2f}" for alpha in alphas), "image $b$"],
             title="Means of p(x | z) at z = α $z_a$ + (1 − α) $z_b$, with α above each column",
             breaks=(1, self.points + 1),
@@ -103,17 +108,25 @@ class Interpolation:
                 splits.caption,
                 f"{NAMES[split.name]} images{named if len(pairs) <= PAIRS else ''}, of "
                 f"{len(split):,} ({split.origin})",
-                "" if self.indices else "typical of their classes, as their decoded means are",
+                ""
+                if self.indices
+                else "typical of their classes, as their decoded means are"
+                if classes
+                else "typical images without labels, as their decoded means are",
                 "$z_a$, $z_b$: means of q(z | x)",
                 f"latent dimension {model.latent_dim}",
                 f"seed {seed}",
             ),
         )
-        chosen = [
-            {"images": images, "classes": pair}
-            for images, pair in zip(pairs.tolist(), classes, strict=True)
-        ]
+        chosen: list[dict[str, list[int]]] = [{"images": images} for images in pairs.tolist()]
+        for pair, of in zip(chosen, classes or (), strict=False):
+            pair["classes"] = of
         return Findings({self.name: fig}, {"split": split.name, "pairs": chosen})
+
+    def row_labels(self, splits: Splits, classes: list[list[int]] | None) -> list[str]:
+        """What the two images of each row show; nothing if they have no labels."""
+        name = splits.source.class_name
+        return [figures.plain(f"{name(a)} to {name(b)}") for a, b in classes or ()]
 
     def choose(self, model: VAE, splits: Splits, split: Split, draws: torch.Generator) -> Tensor:
         """Indices [P, 2] of images: those named, or of the classes named, or of any two a row."""
@@ -130,6 +143,6 @@ class Interpolation:
 
 def shuffled_classes(split: Split, draws: torch.Generator) -> list[int]:
     """The classes of a split in random order, an even number of them, so that none meets itself."""
-    present = split.labels.unique()
+    present = labels_of(split).unique()
     order: list[int] = present[torch.randperm(len(present), generator=draws)].tolist()
     return order * 2 if len(order) % 2 else order

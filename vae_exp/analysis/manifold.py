@@ -8,7 +8,6 @@ from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.data.splits import About
 from vae_exp.errors import check_positive
-from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE
 
 
@@ -31,12 +30,12 @@ class Manifold:
     def __init__(self, *, size: int = 20) -> None:
         check_positive("size", size)
         figures.check_fits("size", size, figures.TILE)
-        # Logits and means, and the sheet in double precision beside what it was made from.
-        memory.require(size**2 * PIXELS * (2 * 4 + 3 * 8), {"size": size})
         self.size = size
 
     def unsuited(self, model: VAE, splits: Splits | About) -> str | None:
-        """Only a plane can be laid out on paper."""
+        """Only a plane can be laid out on paper; raises UserError if memory cannot hold it."""
+        # Logits and means, and the sheet in double precision beside what it was made from.
+        memory.require(self.size**2 * model.pixels * (2 * 4 + 3 * 8), {"size": self.size})
         if model.latent_dim == 2:
             return None
         return f"a grid over the plane needs latent_dim 2, the model has {model.latent_dim}"
@@ -48,7 +47,7 @@ class Manifold:
         z = torch.cartesian_prod(quantiles, quantiles).flip(1).float()  # [G, Z], z_1 fastest
         means = model.likelihood(z.to(model.device)).mean.cpu()
         fig = figures.image_mosaic(
-            means.reshape(self.size, self.size, -1),
+            model.pictures(means).unflatten(0, (self.size, self.size)),
             quantiles,
             quantiles,
             title=f"Means of p(x | z) over {self.size} × {self.size} quantiles of the prior",

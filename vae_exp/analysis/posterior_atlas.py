@@ -131,7 +131,8 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     found = window(Plane(torch.zeros(2), torch.eye(2)), densities)
     held = contours.draw_contours(ax, found, STYLES)
     figures.image_rows(
-        ax.inset_axes((*free_corner(ax, found, held), INSET, INSET)), image[None, None]
+        ax.inset_axes((*free_corner(ax, found, held), INSET, INSET)),
+        model.pictures(image)[None, None],
     )
 
 

@@ -111,7 +111,7 @@ def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
     some = x[:OTHERS]
     coins = torch.rand(some.shape, generator=draws).round()
     contexts = torch.cat([some, 1 - some, coins]).double()  # [C, D]
-    odds = torch.stack([log_odds(precise, contexts, one.double()) for one in z])  # [B, 392, C]
+    odds = torch.stack([log_odds(precise, contexts, one.double()) for one in z])  # [B, d, C]
     spread = (odds.amax(2) - odds.amin(2)).max().item()
     bottom = odds.shape[1]
     true = spread < SAME
@@ -132,9 +132,9 @@ def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
 
 
 def log_odds(model: VAE, contexts: Tensor, z: Tensor) -> Tensor:
-    """log p(x_i = 1, others | z) − log p(x_i = 0, others | z) of the bottom's pixels: [392, C]."""
+    """log p(x_i = 1, others | z) − log p(x_i = 0, others | z) of the bottom's pixels: [d, C]."""
     pixels = torch.arange(len(model.top_pixels()), model.pixels)
-    on = contexts.repeat(len(pixels), 1, 1)  # [392, C, D]
+    on = contexts.repeat(len(pixels), 1, 1)  # [d, C, D]
     off = on.clone()
     rows = torch.arange(len(pixels))
     on[rows, :, pixels], off[rows, :, pixels] = 1, 0
@@ -149,16 +149,16 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
     """
     top = model.top_pixels()
     bottom = torch.arange(len(top), model.pixels)
-    whole, seen = evidence(model, x), evidence(model, top_half(x), top)
+    whole, seen = evidence(model, x), evidence(model, top_half(x, model.shape), top)
     joint = whole.log_p_x - seen.log_p_x
     error = (whole.error + seen.error).max().item()
-    table = vae_table(model, top_half(x), top)
+    table = vae_table(model, top_half(x, model.shape), top)
     marginals = []
     for row in range(len(x)):
         grid = posterior_grid(table, seen, row)
         held = grid.weights > NEGLIGIBLE * grid.weights.max()  # most of a grid holds nothing
         means = model.likelihood(grid.points[held].to(x), bottom).mean.double()
-        marginals.append(grid.weights[held] @ means)  # [392]
+        marginals.append(grid.weights[held] @ means)  # [d]
     p = torch.stack(marginals)
     x_bottom = x[:, bottom].double()
     product = (x_bottom * p.log() + (1 - x_bottom) * torch.log1p(-p)).sum(1)
@@ -169,7 +169,7 @@ def bottom_given_top(model: VAE, x: Tensor) -> Answer:
         "p(bottom | top) factorises",
         true,
         f"exact log p(bottom | top) is {joint.mean():.2f} ± {error:.0e} nats, the product of its "
-        f"392 marginals gives {product.mean():.2f}: the pixels share z",
+        f"{len(bottom)} marginals gives {product.mean():.2f}: the pixels share z",
         f"exact {joint.mean():.2f}, by marginals {product.mean():.2f}",
         {
             "log_p_bottom_given_top": joint.mean().item(),

@@ -39,7 +39,7 @@ class Samples:
         noise = p_x.noise.draw(self.columns, generator=draws, device=model.device)
         rows = torch.stack([p_x.mean, p_x.sample(noise)]).cpu()  # [2, C, D]
         fig = figures.image_grid(
-            rows,
+            model.pictures(rows),
             row_labels=("means of p(x | z)", "x ~ p(x | z)"),
             title="Samples from the model: each column its own z ~ N(0, I)",
             caption=(

@@ -56,17 +56,18 @@ class Scatter:
         fig = figures.figure(7.0, 5.0 if model.latent_dim == 1 else 6.4)
         ax = fig.add_subplot()
         title = "Means of q(z | x) of the training images"
+        name = splits.source.class_name
         numbers: dict[str, list[float]] = {}
         if model.latent_dim == 1:
             jitter = torch.rand(len(z), generator=generator(seed, self.name)) - 0.5
-            figures.latent_strip(ax, z[:, 0], labels, jitter)
+            figures.latent_strip(ax, z[:, 0], labels, jitter, name)
         elif model.latent_dim == 2:
             figures.latent_axes(ax, cover=z)
-            figures.latent_scatter(ax, z, labels)
+            figures.latent_scatter(ax, z, labels, name)
         else:
             plane = principal_plane(z)
             figures.latent_axes(ax, cover=plane.points)
-            figures.latent_scatter(ax, plane.points, labels)
+            figures.latent_scatter(ax, plane.points, labels, name)
             first, second = (f"{100 * share:.0f} %" for share in plane.explained.tolist())
             ax.set_xlabel(f"first principal component ({first} of the variance)")
             ax.set_ylabel(f"second principal component ({second} of the variance)")
@@ -79,5 +80,6 @@ class Scatter:
             f"{len(splits.train):,} images ({splits.train.origin})",
             f"latent dimension {model.latent_dim}",
             "dashed: 1, 2, 3 σ of the prior",
+            "" if labels is not None else "the images have no labels",
         )
         return Findings(figures={self.name: fig}, numbers=numbers)

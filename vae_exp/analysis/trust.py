@@ -22,7 +22,6 @@ from vae_exp.evaluation.importance import importance
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
 from vae_exp.inference.importance import UNRELIABLE, Importance
-from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import Positive
@@ -63,13 +62,13 @@ class Trust:
         check_positive("task.samples", samples)
         if samples < FEWEST_SAMPLES:
             raise UserError(f"task.samples must be {FEWEST_SAMPLES} or more, got {samples}")
-        memory.require(simulated * 4 * PIXELS * 2, {"task.simulated": simulated})
         self.simulated = simulated
         self.images = images
         self.samples = samples
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """A variance takes two images."""
+        """A variance takes two images; raises UserError if memory cannot hold those simulated."""
+        memory.require(self.simulated * 4 * model.pixels * 2, {"task.simulated": self.simulated})
         return "it needs two test images, there is 1" if len(splits.test) < 2 else None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
@@ -79,7 +78,7 @@ class Trust:
         numbers = {
             "verdict": verdict,
             "data": {
-                "name": splits.source,
+                "name": splits.source.name,
                 "split": splits.test.name,
                 "images": len(splits.test),
                 "binarization": splits.binarization,

@@ -3,7 +3,6 @@
 Nothing is imported but Hydra, no folder is made, no data is read.
 """
 
-import inspect
 import math
 import re
 import reprlib
@@ -31,7 +30,6 @@ from vae_exp.config import hints, reading
 from vae_exp.config.reading import looked_at as looked_at
 from vae_exp.config.reading import training_knobs as training_knobs
 from vae_exp.config.reading import trains as trains
-from vae_exp.data.settings import check_data_settings
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.folders import CONFIG
 from vae_exp.knobs import GROUPS, KNOBS, Config, all_groups, check_knob, choices, expected
@@ -170,9 +168,6 @@ def _check(cfg: DictConfig, overrides: Sequence[Override]) -> None:
             raise UserError(f"{group} must be one of {', '.join(choices(group))}, got {cfg[group]}")
     for group in GROUPS:
         signatures.check(resolved(cfg, group), group)
-    if cfg.data._target_.startswith("vae_exp.data."):
-        settings = inspect.signature(check_data_settings).parameters
-        check_data_settings(**{k: v for k, v in resolved(cfg, "data").items() if k in settings})
     reading.check(cfg, overrides, _composed_of)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from vae_exp.data.settings import refuse_idle
 from vae_exp.errors import UserError
 from vae_exp.knobs import GROUPS, KNOBS, all_groups, choices
 from vae_exp.parts import CONF
@@ -216,15 +217,8 @@ def _covers(found: Any, given: Any) -> bool:
 
 def _refuse_idle(cfg: DictConfig, overrides: Sequence[Override]) -> None:
     """Refuse settings of a training run that another setting leaves without effect."""
-    data, task = cfg.data, cfg.task
-    if data.get("source") == "digits":
-        if data.get("protocol") == "standard":
-            raise UserError(
-                "data.protocol=standard needs MNIST's test file, which the bundled digits do not "
-                "have: give data.source=mnist, or data.protocol=assignment"
-            )
-        if any(override.key_or_group == "data.root" for override in overrides):
-            raise UserError("data.root is not read with data.source=digits, which are bundled")
+    task = cfg.task
+    refuse_idle(cfg.data, [override.key_or_group for override in overrides])
     if task.get("figures_every") and not task.analyses:
         raise UserError(
             "task.figures_every is not read by a task without analyses: task=train has some"

@@ -1,8 +1,10 @@
-"""MNIST or the bundled digits, binarised, split and served in batches.
+"""A data set, binarised, split and served in batches.
 
-`settings` the choices and their checks · `idx` the file format · `mnist` the four files and their
-mirrors · `digits` the set that needs no download · `splits` binarisation, train, validation and
-test · `batches` views and epochs · `module` the LightningDataModule, alone in importing Lightning.
+`contracts` what a source gives · `sources` one module a data set · `settings` the choices and their
+checks · `splits` binarisation, train, validation and test · `batches` views and epochs ·
+`image_data` what a config builds · `module` the same for Lightning, alone in importing it · `idx`
+the file format of MNIST ·
+`fetched` known files, on disk or from a mirror · `download` one URL to bytes.
 """
 
 from importlib import import_module
@@ -10,39 +12,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_exp.data.batches import Block, EpochBatches, Share, batch_data, batch_x
-    from vae_exp.data.module import DigitsDataModule
+    from vae_exp.data.contracts import Images, Source
+    from vae_exp.data.image_data import ImageData
+    from vae_exp.data.module import ImageDataModule
     from vae_exp.data.settings import check_data_settings
+    from vae_exp.data.sources.arrays import from_arrays
     from vae_exp.data.splits import Split, Splits, binarize, load_binarized_mnist, load_splits
+
+_HOMES = {
+    "batches": ["Block", "EpochBatches", "Share", "batch_data", "batch_x"],
+    "contracts": ["Images", "Source"],
+    "image_data": ["ImageData"],
+    "module": ["ImageDataModule"],
+    "settings": ["check_data_settings"],
+    "sources.arrays": ["from_arrays"],
+    "splits": ["Split", "Splits", "binarize", "load_binarized_mnist", "load_splits"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block",
-    "DigitsDataModule",
     "EpochBatches",
+    "ImageData",
+    "ImageDataModule",
+    "Images",
     "Share",
+    "Source",
     "Split",
     "Splits",
     "batch_data",
     "batch_x",
     "binarize",
     "check_data_settings",
+    "from_arrays",
     "load_binarized_mnist",
     "load_splits",
 ]
-
-_HOME = {
-    "DigitsDataModule": "module",
-    "Block": "batches",
-    "EpochBatches": "batches",
-    "Share": "batches",
-    "Split": "splits",
-    "Splits": "splits",
-    "batch_data": "batches",
-    "batch_x": "batches",
-    "binarize": "splits",
-    "check_data_settings": "settings",
-    "load_binarized_mnist": "splits",
-    "load_splits": "splits",
-}
 
 
 def __getattr__(name: str) -> Any:

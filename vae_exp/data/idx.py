@@ -6,6 +6,7 @@ A file is `00 00 08 n`, then n big-endian 32-bit sizes, then one unsigned byte a
 import math
 import struct
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from vae_exp.errors import UserError
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
 _GZIP_OVERHEAD = 65_536
+LIMIT = 4 << 30  # bytes of an array whose shape is not known beforehand
 
 
 def idx_size(shape: tuple[int, ...]) -> int:
@@ -38,6 +40,32 @@ def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
     raw = inflate(stored, str(path), limit=idx_size(shape))
     parse_idx(raw, str(path), shape)
     return raw
+
+
+def read_idx(path: Path, dimensions: Collection[int]) -> npt.NDArray[np.uint8]:
+    """The array of unsigned bytes in any idx file that has so many ``dimensions``.
+
+    Raises UserError, with the file's name and what is wrong, as `inflate` and `parse_idx` do, and
+    if it holds nothing or more than LIMIT bytes.
+    """
+    stored, name = files.read(path, LIMIT), str(path)
+    head, longest = stored, 4 + 4 * max(dimensions)
+    if stored.startswith(_GZIP_MAGIC):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(stored, longest)
+        except zlib.error as error:
+            raise UserError(f"{name} is damaged: its gzip stream is broken ({error})") from error
+    found = next((n for n in dimensions if head[:4] == bytes((0, 0, _UNSIGNED_BYTE, n))), None)
+    shape = struct.unpack(f">{found}I", head[4 : 4 + 4 * found]) if found else (0,)
+    if found is None or len(head) < 4 + 4 * found:
+        allowed = " or ".join(map(str, dimensions))
+        raise UserError(
+            f"{name} is not an idx file of {allowed}-dimensional bytes: "
+            f"it starts with {head[:4].hex(' ') or 'nothing'}"
+        )
+    if not 0 < math.prod(shape) <= LIMIT:
+        raise UserError(f"{name} holds an array of {_times(shape)}: at most {LIMIT:,} bytes")
+    return parse_idx(inflate(stored, name, limit=idx_size(shape)), name, shape)
 
 
 def inflate(stored: bytes, name: str, *, limit: int) -> bytes:

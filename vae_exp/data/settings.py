@@ -1,12 +1,16 @@
 """What can be chosen about the data, and what is refused; imports nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
+from vae_exp.data.contracts import Source, checked
+from vae_exp.data.sources import named
 from vae_exp.errors import UserError
 
-SOURCES = ("auto", "mnist", "digits")
-PROTOCOLS = ("assignment", "standard")
-BINARIZATIONS = ("threshold", "stochastic", "dynamic")
+Word = Literal["auto", "mnist", "digits"]
+Protocol = Literal["assignment", "standard"]
+Binarization = Literal["threshold", "stochastic", "dynamic"]
 
 
 def check_data_settings(
@@ -21,13 +25,14 @@ def check_data_settings(
     block_images: object = 1,
     seed: object = 0,
 ) -> None:
-    """Refuse a setting of the wrong type or range.
+    """Refuse a setting of the wrong type or range, for those who call without a config.
 
     Raises UserError with one line that names the key, what was got and what is allowed.
     """
-    _check_choice("data.source", source, SOURCES)
-    _check_choice("data.protocol", protocol, PROTOCOLS)
-    _check_choice("data.binarization", binarization, BINARIZATIONS)
+    if not isinstance(source, Source):
+        _check_choice("data.source", source, get_args(Word))
+    _check_choice("data.protocol", protocol, get_args(Protocol))
+    _check_choice("data.binarization", binarization, get_args(Binarization))
     _check_integer("data.train_size", train_size, at_least=1)
     _check_integer("data.validation_size", validation_size, at_least=1)
     _check_integer("data.test_size", test_size, at_least=1)
@@ -36,9 +41,39 @@ def check_data_settings(
     _check_integer("seed", seed, at_least=0)
 
 
-def check_source(what: str, name: object) -> None:
-    """Refuse the name of images that no source has; raises UserError saying ``what`` it is."""
-    _check_choice(what, name, [source for source in SOURCES if source != "auto"])
+def source_of(source: Source | str, root: str | Path | None = None) -> Source:
+    """A source, or the one that a word stands for, with its files below ``root`` if it is given."""
+    found = checked(named(source) if isinstance(source, str) else source)
+    if root is None:
+        return found
+    if not str(root):
+        raise UserError("data.root must name a folder, got ''")
+    return found.below(Path(root).expanduser())
+
+
+def refuse_idle(data: Mapping[str, Any], given: Sequence[str]) -> None:
+    """Refuse settings that the source, if a word names it, would leave without effect.
+
+    data: the group as plain containers; given: the keys that a person gave.
+    """
+    word = data.get("source")
+    if word not in get_args(Word):
+        return
+    source = named(str(word))
+    if data.get("protocol") == "standard" and "test" not in source.counts:
+        raise UserError(
+            f"data.protocol=standard needs MNIST's test file, which the {source.caption} do not "
+            "have: give data.source=mnist, or data.protocol=assignment"
+        )
+    if "data.root" in given and not has_files(source):
+        raise UserError(
+            f"data.root is not read with data.source={word}, whose images lie in no folder"
+        )
+
+
+def has_files(source: Source) -> bool:
+    """Whether a source's images lie in a folder, which data.root can name."""
+    return source.below(Path()) is not source
 
 
 def _check_choice(key: str, value: object, allowed: Sequence[str]) -> None:

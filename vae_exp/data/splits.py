@@ -2,32 +2,25 @@
 
 import hashlib
 import logging
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vae_exp.data import digits, mnist
-from vae_exp.data.settings import check_data_settings
+from vae_exp.data.contracts import Found, Images, Source
+from vae_exp.data.settings import check_data_settings, source_of
 from vae_exp.errors import UserError
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.probability.streams import generator
 
-AUTO_TIMEOUT = 3.0
-SOURCES = {"mnist": "MNIST", "digits": "bundled 8×8 digits at 28×28 (not MNIST)"}
 SplitName = Literal["train", "validation", "test"]
 _BLOCK = 4096
 
 _log = logging.getLogger(__name__)
-
-_Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
-_Images = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str]
 
 
 def binarize(images: Tensor, mode: str, generator: torch.Generator | None = None) -> Tensor:
@@ -51,18 +44,20 @@ def binarize(images: Tensor, mode: str, generator: torch.Generator | None = None
 class Split:
     """Images of one split, grey and binarised, with their labels.
 
-    `pixels` [N, 784] uint8 in 0..255; `binary` [N, 784] uint8 in {0, 1}; `labels` [N] int64 in
-    0..9; `origin` says which images of which file they are. Raises UserError if these disagree.
+    `pixels` [N, D] uint8 in 0..255; `binary` [N, D] uint8 in {0, 1}; `labels` [N] int64 from 0,
+    or None; `origin` says which images of which file they are; `shape` is that of one image.
+    Raises UserError if these disagree.
     """
 
     name: str
     pixels: Tensor
     binary: Tensor
-    labels: Tensor
+    labels: Tensor | None
     origin: str
+    shape: Shape = SHAPE
 
     def __post_init__(self) -> None:
-        if len(self.pixels) != len(self.labels):
+        if self.labels is not None and len(self.pixels) != len(self.labels):
             raise UserError(
                 f"{self.origin}: {len(self.pixels):,} images but {len(self.labels):,} labels"
             )
@@ -75,11 +70,21 @@ class Split:
             raise UserError(f"{self.origin}: the binary images are not 0 or 1 for every pixel")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.pixels)
+
+    @property
+    def classes(self) -> list[int]:
+        """The labels that there are, in order; none if the images have no labels."""
+        return [] if self.labels is None else self.labels.unique().tolist()
+
+    def of(self, label: int) -> Tensor:
+        """Which images have a label: bool [N]."""
+        none = torch.zeros(len(self), dtype=torch.bool)
+        return none if self.labels is None else self.labels == label
 
     @property
     def images(self) -> Tensor:
-        """The binary images [N, 784] as float32, a new tensor each time."""
+        """The binary images [N, D] as float32, a new tensor each time."""
         return self.binary.float()
 
     @cached_property
@@ -90,7 +95,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Three disjoint splits of one source ("mnist" or "digits"), binarised in one way.
+    """Three disjoint splits of one source, binarised in one way.
 
     `notice` is what a reader of any number or figure must know: None if all is as asked. `run`
     is the name that a run was given.
@@ -99,7 +104,7 @@ class Splits:
     train: Split
     validation: Split
     test: Split
-    source: str
+    source: Source
     binarization: str
     notice: str | None = None
     run: str | None = None
@@ -108,6 +113,11 @@ class Splits:
     def caption(self) -> str:
         """A short text for figures: what the images are and how they were made binary."""
         return caption_of(self.source, self.binarization, self.run)
+
+    @property
+    def shape(self) -> Shape:
+        """Of one image: (height, width), or (height, width, 3) in colour."""
+        return self.train.shape
 
     @property
     def trained_on(self) -> str:
@@ -123,7 +133,7 @@ class Splits:
 class About:
     """What a caption says of a run's images, if they are not needed themselves."""
 
-    source: str
+    source: Source
     binarization: str
     trained_on: str = ""
     run: str | None = None
@@ -134,15 +144,15 @@ class About:
         return caption_of(self.source, self.binarization, self.run)
 
 
-def caption_of(source: str, binarization: str, run: str | None) -> str:
+def caption_of(source: Source, binarization: str, run: str | None) -> str:
     """The run's name if it has one, what the images are, and how they were made binary."""
-    images = f"{SOURCES[source]}, {binarization.replace('>', ' > ')}"
+    images = f"{source.caption}, {binarization.replace('>', ' > ')}"
     return f"{run} · {images}" if run else images
 
 
 def load_splits(
     *,
-    source: str = "auto",
+    source: Source | str = "auto",
     root: str | Path | None = None,
     protocol: str = "assignment",
     train_size: int = 10_000,
@@ -150,16 +160,15 @@ def load_splits(
     test_size: int = 10_000,
     binarization: str = "threshold",
     seed: int = 0,
-    mirrors: Sequence[str] = mnist.MIRRORS,
-    timeout: float | None = None,
 ) -> Splits:
     """Training, validation and test images, binarised by a draw that is a function of `seed`.
 
-    "assignment": of MNIST's training file the first `train_size` train, the next `test_size` test,
-    the next `validation_size` validate. "standard": the first `train_size` train, the last
-    `validation_size` validate, and the test file tests. `source` "auto" is MNIST if it is in
-    `root` or comes from a mirror, else the bundled digits with a warning and a `notice`.
-    Raises UserError if a setting is out of range, a file is bad, or "mnist" cannot be had.
+    "assignment": of the source's training images the first `train_size` train, the next `test_size`
+    test, the next `validation_size` validate. "standard": the first `train_size` train, the last
+    `validation_size` validate, and the source's test images test, if it has any. `source` "auto" is
+    MNIST if it is in `root` or comes from a mirror, else the bundled digits with a warning and a
+    `notice`. Raises UserError if a setting is out of range, a file is bad, or the images cannot be
+    had.
     """
     check_data_settings(
         source=source,
@@ -170,37 +179,23 @@ def load_splits(
         binarization=binarization,
         seed=seed,
     )
-    folder = data_root(root)
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
-    if source != "digits":
-        _check_fits(protocol, sizes)
-    if timeout is None:
-        timeout = AUTO_TIMEOUT if source == "auto" else mnist.TIMEOUT
-
-    cut, found, notice = None, "digits", None
-    if source != "digits":
-        try:
-            cut = _cut_mnist(folder, protocol, sizes, mirrors=mirrors, timeout=timeout)
-            found = "mnist"
-        except mnist.MnistUnavailable as error:
-            if source == "mnist":
-                raise
-            notice = f"not MNIST but scikit-learn's bundled digits: {error.reason}"
-    if cut is None:
-        cut, shortage = _cut_digits(sizes)
-        notice = "; ".join(text for text in (notice, shortage) if text) or None
+    asked = source_of(source, root)
+    _check_fits(asked, protocol, sizes)
+    found = asked.read(test=protocol == "standard")
+    cut, shortage = cut_images(found, protocol, sizes)
+    notice = "; ".join(text for text in (found.notice, shortage) if text) or None
     if notice:
         _log.warning(notice)
-
     splits = {
-        name: _binarized_split(name, *images, mode=binarization, seed=seed)
-        for name, images in cut.items()
+        name: _binarized_split(name, *part, mode=binarization, seed=seed)
+        for name, part in cut.items()
     }
     return Splits(
         splits["train"],
         splits["validation"],
         splits["test"],
-        source=found,
+        source=found.source,
         binarization="threshold>0.5" if binarization == "threshold" else binarization,
         notice=notice,
     )
@@ -223,69 +218,82 @@ def load_binarized_mnist(
         train_size=train_size, test_size=test_size, binarization=binarization, seed=seed
     )
     sizes = {"train": train_size, "test": test_size, "validation": 0}
-    _check_fits("assignment", sizes)
-    cut = _cut_mnist(data_root(root), "assignment", sizes, timeout=mnist.TIMEOUT)
+    mnist = source_of("mnist", root)
+    _check_fits(mnist, "assignment", sizes)
+    cut, _ = cut_images(mnist.read(test=False), "assignment", sizes)
     train, test = (
         _binarized_split(name, *cut[name], mode=binarization, seed=seed)
         for name in ("train", "test")
     )
+    assert train.labels is not None
+    assert test.labels is not None
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def data_root(root: str | Path | None) -> Path:
-    """The folder of MNIST's files: `root`, else $VAE_EXP_DATA, else `data`."""
-    if root is None:
-        root = os.environ.get("VAE_EXP_DATA") or "data"
-    if not str(root):
-        raise UserError("data.root must name a folder, got ''")
-    return Path(root).expanduser()
-
-
-def _check_fits(protocol: str, sizes: dict[str, int]) -> None:
-    """Refuse more images than MNIST has, naming the keys."""
-    training, test = (mnist.FILES[part][0].shape[0] for part in ("training", "test"))
-    drawn = ("train", "validation") if protocol == "standard" else ("train", "test", "validation")
+def _check_fits(source: Source, protocol: str, sizes: dict[str, int]) -> None:
+    """Refuse more images than the source is known to have, naming the keys."""
+    if not source.counts:
+        return
+    training, test = source.counts["training"], source.counts.get("test", 0)
+    standard = protocol == "standard" and test > 0
+    drawn = ("train", "validation") if standard else ("train", "test", "validation")
     total = sum(sizes[name] for name in drawn)
     if total > training:
         keys = " + ".join(f"data.{name}_size" for name in drawn)
         raise UserError(
-            f"{keys} must be at most {training:,} (MNIST's training file), got {total:,}"
+            f"{keys} must be at most {training:,} ({source.caption}'s training file), got {total:,}"
         )
-    if protocol == "standard" and sizes["test"] > test:
+    if standard and sizes["test"] > test:
         raise UserError(
             f"data.test_size must be at most {test:,} (the test file), got {sizes['test']:,}"
         )
 
 
-def _cut_mnist(
-    root: Path,
-    protocol: str,
-    sizes: dict[str, int],
-    *,
-    timeout: float,
-    mirrors: Sequence[str] = mnist.MIRRORS,
-) -> dict[str, _Images]:
-    training = mnist.load_mnist(root, "training", mirrors=mirrors, timeout=timeout)
-    if protocol == "assignment":
-        return _consecutive(training, sizes, "training images")
-    test = mnist.load_mnist(root, "test", mirrors=mirrors, timeout=timeout)
-    last = len(training[1])
-    return {
-        "train": _range(training, 0, sizes["train"], "training images"),
-        "validation": _range(training, last - sizes["validation"], last, "training images"),
-        "test": _range(test, 0, sizes["test"], "test images"),
-    }
+def cut_images(
+    found: Found, protocol: str, sizes: dict[str, int]
+) -> tuple[dict[str, tuple[Images, slice]], str | None]:
+    """Which images of which file make a split of each name in ``sizes``, and a notice.
 
-
-def _cut_digits(sizes: dict[str, int]) -> tuple[dict[str, _Images], str | None]:
-    """The bundled digits in the assignment's order, and a notice if there are too few."""
-    fitted, notice = fit_sizes(sizes, digits.COUNT), None
+    The notice tells if there are fewer than were asked for. Raises UserError if there are fewer
+    images than splits, or if test images have another shape.
+    """
+    training, test = found.training, found.test
+    if test is None or protocol == "assignment":
+        fitted = fit_sizes(sizes, len(training))
+        first, second = fitted["train"], fitted["train"] + fitted["test"]
+        third = second + fitted["validation"]
+        cut = {
+            "train": (training, slice(0, first)),
+            "validation": (training, slice(second, third)),
+            "test": (training, slice(first, second)),
+        }
+    else:
+        if test.shape != training.shape:
+            raise UserError(
+                f"{test.what} must have the shape of {training.what}, {_times(training.shape)}, "
+                f"got {_times(test.shape)}"
+            )
+        own = {name: sizes[name] for name in ("train", "validation")}
+        fitted = {**fit_sizes(own, len(training)), "test": min(sizes["test"], len(test))}
+        last = len(training)
+        cut = {
+            "train": (training, slice(0, fitted["train"])),
+            "validation": (training, slice(last - fitted["validation"], last)),
+            "test": (test, slice(0, fitted["test"])),
+        }
+    told = []
+    if test is None and protocol == "standard" and found.notice is None:
+        told.append(f"no test images are set apart: they follow the {training.what} that train")
     if fitted != sizes:
-        notice = (
-            f"{sum(sizes.values()):,} images were asked for and there are {digits.COUNT:,}: sizes "
-            f"cut to {', '.join(f'{name} {size:,}' for name, size in fitted.items())}"
+        there = len(training) + (len(test) if test is not None and protocol == "standard" else 0)
+        told.append(
+            f"{sum(sizes.values()):,} images were asked for and there are {there:,}: sizes "
+            f"cut to {', '.join(f'{name} {fitted[name]:,}' for name in sizes)}"
         )
-    return _consecutive(digits.load_digits(), fitted, "bundled digits"), notice
+    for name, size in fitted.items():
+        if size < min(1, sizes[name]):
+            raise UserError(f"{training.what}: {len(training)} are too few for three splits")
+    return cut, "; ".join(told) or None
 
 
 def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
@@ -299,34 +307,18 @@ def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
     return fitted
 
 
-def _consecutive(arrays: _Arrays, sizes: dict[str, int], what: str) -> dict[str, _Images]:
-    train, test = sizes["train"], sizes["train"] + sizes["test"]
-    return {
-        "train": _range(arrays, 0, train, what),
-        "validation": _range(arrays, test, test + sizes["validation"], what),
-        "test": _range(arrays, train, test, what),
-    }
+def _times(shape: Shape) -> str:
+    return " × ".join(map(str, shape))
 
 
-def _range(arrays: _Arrays, first: int, end: int, what: str) -> _Images:
-    images, labels = arrays
-    return images[first:end], labels[first:end], f"{what} {first}-{end - 1}"
-
-
-def _binarized_split(
-    name: str,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.uint8],
-    origin: str,
-    *,
-    mode: str,
-    seed: int,
-) -> Split:
-    pixels = torch.from_numpy(images.copy())
+def _binarized_split(name: str, images: Images, held: slice, *, mode: str, seed: int) -> Split:
+    pixels = torch.from_numpy(images.pixels[held].reshape(held.stop - held.start, -1).copy())
+    labels = None if images.labels is None else images.labels[held].astype(np.int64)
     return Split(
         name=name,
         pixels=pixels,
         binary=binarize(pixels, mode, generator(seed, "binarization", name)),
-        labels=torch.from_numpy(labels.astype(np.int64)),
-        origin=origin,
+        labels=None if labels is None else torch.from_numpy(labels),
+        origin=f"{images.what} {held.start}-{held.stop - 1}",
+        shape=images.shape,
     )

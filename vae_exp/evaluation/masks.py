@@ -1,6 +1,7 @@
 """Which pixels of an image are visible: named halves, random ones, or a picture's white."""
 
 import io
+import math
 import os
 import struct
 from pathlib import Path
@@ -11,22 +12,24 @@ from torch import Tensor
 
 from vae_exp import files
 from vae_exp.errors import Damaged, UserError, first_line
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.probability.streams import generator
 
-SIDE = 28
 LIMIT = files.MIB  # bytes of a picture
 PNG = b"\x89PNG\r\n\x1a\n"
 NAMES = ("top", "bottom", "left", "right", "centre")
 
 
-def visible_pixels(mask: str, seed: int = 0) -> Tensor:
-    """The pixels that ``mask`` names, which are the visible ones: bool [784], row-major.
+def visible_pixels(mask: str, seed: int = 0, shape: Shape = SHAPE) -> Tensor:
+    """The pixels that ``mask`` names, which are the visible ones: bool [D], row-major.
 
-    top, bottom, left, right: that half; centre: the inner 14 x 14; random:SHARE: that share of
-    all pixels, drawn from (``seed``, "mask"); else the white of a 28 x 28 PNG.
+    top, bottom, left, right: that half; centre: half of the rows and of the columns; random:SHARE:
+    that share of all pixels, drawn from (``seed``, "mask"); else the white of a PNG that is as
+    large as the images of ``shape``. The colours of a pixel are seen together.
     Raises UserError if it is none of these, or shows all or nothing.
     """
-    seen = _seen(mask, seed).flatten()
+    seen = _seen(mask, seed, *shape[:2]).flatten()
+    seen = seen.repeat_interleave(math.prod(shape[2:]))
     if seen.all() or not seen.any():
         raise UserError(
             f"mask={mask} shows {int(seen.sum())} of {len(seen)} pixels, which leaves nothing to "
@@ -44,28 +47,38 @@ def in_words(mask: str) -> str:
     return f"the part white in {Path(mask).name}"
 
 
-def _seen(mask: str, seed: int) -> Tensor:
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    half, quarter = SIDE // 2, SIDE // 4
-    inner = (rows >= quarter) & (rows < SIDE - quarter)
+def check(mask: str) -> None:
+    """Raise UserError if ``mask`` is nothing that can be one, whatever the images' shape."""
+    if mask in NAMES:
+        return
+    if mask.startswith("random:"):
+        _share(mask)
+    elif Path(mask).suffix.lower() == ".png":
+        _png(Path(mask).expanduser())
+    else:
+        raise UserError(
+            f"mask must be one of {', '.join(NAMES)}, random:0.5 or a PNG of the images' size, "
+            f"got {mask!r}"
+        )
+
+
+def _seen(mask: str, seed: int, height: int, width: int) -> Tensor:
+    check(mask)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    inner = (rows >= height // 4) & (rows < height - height // 4)
     named = {
-        "top": rows < half,
-        "bottom": rows >= half,
-        "left": columns < half,
-        "right": columns >= half,
-        "centre": inner & inner.T,
+        "top": rows < height // 2,
+        "bottom": rows >= height // 2,
+        "left": columns < width // 2,
+        "right": columns >= width // 2,
+        "centre": inner & (columns >= width // 4) & (columns < width - width // 4),
     }
     if mask in named:
         return named[mask]
     if mask.startswith("random:"):
-        order = torch.rand(SIDE * SIDE, generator=generator(seed, "mask")).argsort().argsort()
-        return order < round(_share(mask) * SIDE * SIDE)
-    if Path(mask).suffix.lower() == ".png":
-        return _white(Path(mask).expanduser())
-    raise UserError(
-        f"mask must be one of {', '.join(NAMES)}, random:0.5 or a PNG of {SIDE} x {SIDE} pixels, "
-        f"got {mask!r}"
-    )
+        draws = torch.rand(height * width, generator=generator(seed, "mask"))
+        return draws.argsort().argsort() < round(_share(mask) * height * width)
+    return _white(Path(mask).expanduser(), height, width)
 
 
 def _share(mask: str) -> float:
@@ -79,7 +92,8 @@ def _share(mask: str) -> float:
     return share
 
 
-def _white(path: Path) -> Tensor:
+def _png(path: Path) -> tuple[bytes, int, int]:
+    """A PNG's bytes, its height and its width."""
     if not os.path.lexists(path):
         raise UserError(f"mask={path} does not exist")
     try:
@@ -89,8 +103,13 @@ def _white(path: Path) -> Tensor:
     if contents[:8] != PNG or contents[12:16] != b"IHDR" or len(contents) < 24:
         raise UserError(f"mask={path} is not a PNG")
     width, height = struct.unpack(">II", contents[16:24])
-    if (width, height) != (SIDE, SIDE):  # told before it is unpacked
-        raise UserError(f"mask={path} must be {SIDE} x {SIDE} pixels, got {width} x {height}")
+    return contents, height, width
+
+
+def _white(path: Path, height: int, width: int) -> Tensor:
+    contents, *size = _png(path)
+    if size != [height, width]:  # told before it is unpacked
+        raise UserError(f"mask={path} must be {width} x {height} pixels, got {size[1]} x {size[0]}")
     try:
         picture = torch.from_numpy(matplotlib.image.imread(io.BytesIO(contents), "png"))
     except Exception as error:

@@ -10,11 +10,11 @@ from matplotlib.patches import Rectangle
 from vae_exp.figures import page
 from vae_exp.figures.page import DPI, INK, SMALL, TITLE, Array, Floats, floats
 
-SIDE = 28
-# An image's side, the gap to the next and a wider gap: whole dots, so that pixels stay square.
-_CELL, _GAP, _BREAK = 3 * SIDE, 6, 30
-_LEAST = 2  # dots of a pixel in a mosaic
-CELL, TILE = _CELL + _GAP, _LEAST * SIDE  # dots of an image in a grid, and in a large mosaic
+# Dots: of an image's longer side at most, unless it has more pixels, of the gap to the next, and of
+# a wider gap. A pixel is a whole number of dots, so that pixels stay square.
+_SIDE, _GAP, _BREAK = 84, 6, 30
+TILE, _SHEET = 56, 560  # dots of an image's longer side in a large mosaic, and of a small mosaic
+CELL = _SIDE + _GAP
 
 
 def image_grid(
@@ -26,11 +26,12 @@ def image_grid(
     caption: Sequence[str] = (),
     breaks: Sequence[int] = (),
 ) -> Figure:
-    """A figure of images [R, C, 28, 28] or [R, C, 784] in 0..1, drawn as `image_rows` does."""
+    """A figure of images [R, C, H, W] or [R, C, H, W, 3] in 0..1, drawn as `image_rows` does."""
     rows, columns = images.shape[:2]
+    height, width = _cell(images)
     fig, ax = _exact_figure(
-        columns * (_CELL + _GAP) - _GAP + _BREAK * len(breaks),
-        rows * (_CELL + _GAP) - _GAP,
+        columns * (width + _GAP) - _GAP + _BREAK * len(breaks),
+        rows * (height + _GAP) - _GAP,
         left=0.2 + 0.055 * max(map(len, row_labels), default=0),
         top=0.35 + (0.2 if column_labels else 0),
         title=title,
@@ -48,21 +49,25 @@ def image_rows(
     column_labels: Sequence[str] = (),
     breaks: Sequence[int] = (),
 ) -> None:
-    """Draw images [R, C, 28, 28] or [R, C, 784] in rows; a wider gap before columns `breaks`."""
-    cells = _as_images(images)
+    """Draw images [R, C, H, W] or [R, C, H, W, 3] in rows; a wider gap before columns `breaks`.
+
+    Grey ones are drawn as ink; in coloured ones 1 is light.
+    """
+    cells = floats(images)
     rows, columns = cells.shape[:2]
-    lefts = [c * (_CELL + _GAP) + _BREAK * sum(b <= c for b in breaks) for c in range(columns)]
-    tops = [r * (_CELL + _GAP) for r in range(rows)]
+    height, width = _cell(images)
+    lefts = [c * (width + _GAP) + _BREAK * sum(b <= c for b in breaks) for c in range(columns)]
+    tops = [r * (height + _GAP) for r in range(rows)]
     for row, top in zip(cells, tops, strict=True):
         for image, left in zip(row, lefts, strict=True):
-            _ink(ax, image, (left, left + _CELL, top + _CELL, top))
+            _ink(ax, image, (left, left + width, top + height, top))
             ax.add_patch(
-                Rectangle((left, top), _CELL, _CELL, fill=False, ec="0.7", lw=0.5, clip_on=False)
+                Rectangle((left, top), width, height, fill=False, ec="0.7", lw=0.5, clip_on=False)
             )
-    ax.set_xlim(0, lefts[-1] + _CELL)
-    ax.set_ylim(tops[-1] + _CELL, 0)
-    ax.set_xticks([left + _CELL / 2 for left in lefts[: len(column_labels)]], column_labels)
-    ax.set_yticks([top + _CELL / 2 for top in tops[: len(row_labels)]], row_labels)
+    ax.set_xlim(0, lefts[-1] + width)
+    ax.set_ylim(tops[-1] + height, 0)
+    ax.set_xticks([left + width / 2 for left in lefts[: len(column_labels)]], column_labels)
+    ax.set_yticks([top + height / 2 for top in tops[: len(row_labels)]], row_labels)
     ax.tick_params(length=0, labelsize=8, top=True, labeltop=True, labelbottom=False)
     ax.set_frame_on(False)
 
@@ -70,14 +75,18 @@ def image_rows(
 def image_mosaic(
     images: Array, xs: Array, ys: Array, *, title: str = "", caption: Sequence[str] = ()
 ) -> Figure:
-    """A figure of images [H, W, 784] edge to edge: that of (xs[j], ys[i]) at row i from below."""
-    cells = _as_images(images)[::-1]
-    rows, columns = cells.shape[:2]
-    sheet = cells.transpose(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
-    dots = max(_LEAST, round(20 / max(rows, columns)))
+    """A figure of images [R, C, H, W] or [R, C, H, W, 3] edge to edge.
+
+    That of (xs[j], ys[i]) stands in row i from below.
+    """
+    cells = floats(images)[::-1]
+    rows, columns, height, width = cells.shape[:4]
+    sheet = cells.swapaxes(1, 2).reshape(rows * height, columns * width, *cells.shape[4:])
+    side = max(TILE, _SHEET / max(rows, columns))
+    dots = max(1, round(side / max(height, width)))
     fig, ax = _exact_figure(
-        columns * SIDE * dots,
-        rows * SIDE * dots,
+        columns * width * dots,
+        rows * height * dots,
         left=0.75,
         below=0.6,
         top=0.35,
@@ -85,6 +94,7 @@ def image_mosaic(
         caption=caption,
     )
     _ink(ax, sheet, (0, columns, 0, rows))
+    ax.set_aspect(height / width)
     ax.set_xticks(np.arange(columns) + 0.5, _numbers(xs), rotation=90)
     ax.set_yticks(np.arange(rows) + 0.5, _numbers(ys))
     ax.tick_params(labelsize=SMALL, length=2)
@@ -104,6 +114,7 @@ def _exact_figure(
     caption: Sequence[str],
 ) -> tuple[Figure, Axes]:
     """A figure with one axes of exactly width × height dots, within margins in inches."""
+    page.check_fits("the dots of a figure's side", max(width, height), 1)
     right = 0.15
     total_width = left + width / DPI + right
     bottom = below + 0.15 + 0.14 * len(page.caption_lines(total_width, caption))
@@ -123,8 +134,11 @@ def _ink(ax: Axes, image: Floats, extent: tuple[float, float, float, float]) -> 
     )
 
 
-def _as_images(images: Array) -> Floats:
-    return floats(images).reshape(*images.shape[:2], SIDE, SIDE)
+def _cell(images: Array) -> tuple[int, int]:
+    """Height and width in dots of each of the images [R, C, H, W, ..]."""
+    height, width = images.shape[2:4]
+    dots = max(1, _SIDE // max(height, width))
+    return height * dots, width * dots
 
 
 def _numbers(values: Array) -> list[str]:

@@ -1,18 +1,19 @@
 """The latent plane: points by class over the prior's circles, and contours of densities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import uniform_filter
 
-from vae_exp.figures.page import SMALL, Array, Floats, floats
+from vae_exp.figures.page import SMALL, Array, Floats, floats, plain
 
 RADII = (1, 2, 3)  # of the prior's circles, in its standard deviations
 MASSES = (0.5, 0.8, 0.95)
@@ -30,6 +31,8 @@ CLASS_COLORS = (
     "#717581",
     "#ffa90e",
 )
+UNLABELLED = "#3f90da"
+LEGEND = 20  # classes in a column of a legend
 
 
 def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
@@ -52,33 +55,57 @@ def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
     ax.set_ylabel("$z_2$")
 
 
-def latent_scatter(ax: Axes, points: Array, labels: Array) -> None:
-    """Points [N, 2] coloured by their class [N] in 0..9, with a legend to the right.
+def latent_scatter(
+    ax: Axes, points: Array, labels: Array | None, name: Callable[[int], str] = str
+) -> None:
+    """Points [N, 2] coloured by their class [N], with a legend to the right; alike without labels.
 
     They lie over each other in the order given; a class is named where it is densest, within the
-    limits that the axes have, if there is room.
+    limits that the axes have, if there is room. `name` gives the words for a class.
     """
-    xy, classes = floats(points), np.asarray(labels).astype(np.int64)
-    present = [int(name) for name in np.unique(classes)]
-    _dots(ax, xy, classes)
+    xy = floats(points)
+    if labels is None:
+        _dots(ax, xy, UNLABELLED)
+        return
+    present, ranks = np.unique(np.asarray(labels).astype(np.int64), return_inverse=True)
+    colors = class_colors(present.tolist())
+    _dots(ax, xy, np.array(colors)[ranks])
+    names = [plain(name(label)) for label in present.tolist()]
     handles = [
-        Line2D([], [], linestyle="", marker="o", color=CLASS_COLORS[name], label=str(name))
-        for name in present
+        Line2D([], [], linestyle="", marker="o", color=color, label=text)
+        for color, text in zip(colors, names, strict=True)
     ]
     ax.legend(
-        handles=handles, title="class", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False
+        handles=handles,
+        title="class",
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        ncols=-(-len(handles) // LEGEND),
     )
-    for name, place in _label_places(ax, xy, classes).items():
-        _haloed(ax, str(name), place, 12)
+    for rank, place in _label_places(ax, xy, ranks).items():
+        _haloed(ax, names[rank], place, 12)
 
 
-def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
+def latent_strip(
+    ax: Axes, z: Array, labels: Array | None, jitter: Array, name: Callable[[int], str] = str
+) -> None:
     """One latent dimension: z [N] along the axis, a band a class, with the prior's 1, 2 and 3 σ.
 
-    `jitter` [N] in −½..½ spreads the points of a class over its band.
+    `jitter` [N] in −½..½ spreads the points of a class over its band; without labels all are in
+    one. `name` gives the words for a class.
     """
-    along, classes = floats(z), np.asarray(labels).astype(np.int64)
-    _dots(ax, np.stack([along, classes + 0.8 * floats(jitter)], 1), classes)
+    along, spread = floats(z), 0.8 * floats(jitter)
+    if labels is None:
+        _dots(ax, np.stack([along, spread], 1), UNLABELLED)
+        ax.set_yticks([])
+    else:
+        present, ranks = np.unique(np.asarray(labels).astype(np.int64), return_inverse=True)
+        colors = class_colors(present.tolist())
+        _dots(ax, np.stack([along, ranks + spread], 1), np.array(colors)[ranks])
+        names = [plain(name(label)) for label in present.tolist()]
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylabel("class")
     for sigma in (*(-radius for radius in RADII), *RADII):
         ax.axvline(sigma, color="0.25", linewidth=0.8, linestyle="--")
         ax.annotate(
@@ -90,9 +117,7 @@ def latent_strip(ax: Axes, z: Array, labels: Array, jitter: Array) -> None:
         )
     reach = 1.04 * max(3.0, float(np.abs(along).max(initial=0)))
     ax.set_xlim(-reach, reach)
-    ax.set_yticks(np.unique(classes))
     ax.set_xlabel("$z$")
-    ax.set_ylabel("class")
 
 
 def mass_levels(log_density: Array, masses: Sequence[float] = MASSES) -> Floats:
@@ -141,9 +166,17 @@ def isocontours(
     return levels
 
 
-def _dots(ax: Axes, xy: Floats, classes: npt.NDArray[np.int64]) -> None:
+def class_colors(labels: Sequence[int]) -> list[str]:
+    """A colour a class: of the ten for the labels 0 to 9, else evenly around the rainbow."""
+    if max(labels, default=0) < len(CLASS_COLORS):
+        return [CLASS_COLORS[label] for label in labels]
+    if len(labels) <= len(CLASS_COLORS):
+        return list(CLASS_COLORS[: len(labels)])
+    return [to_hex(color) for color in colormaps["turbo"](np.linspace(0.05, 0.95, len(labels)))]
+
+
+def _dots(ax: Axes, xy: Floats, colors: Any) -> None:
     size = float(np.clip(20_000 / max(len(xy), 1), 3, 20))
-    colors = np.array(CLASS_COLORS)[classes]
     # As thousands of shapes they would make a PDF of megabytes.
     ax.scatter(
         xy[:, 0], xy[:, 1], s=size, c=colors, linewidths=0, alpha=0.8, zorder=0.9, rasterized=True
@@ -158,9 +191,9 @@ def _haloed(ax: Axes, text: str, place: tuple[float, float], size: float) -> Non
 
 
 def _label_places(
-    ax: Axes, xy: Floats, classes: npt.NDArray[np.int64]
+    ax: Axes, xy: Floats, classes: npt.NDArray[np.intp]
 ) -> dict[int, tuple[float, float]]:
-    """For each class the part of the axes where it is densest and least mixed.
+    """For each class, numbered from 0, the part of the axes where it is densest and least mixed.
 
     Labels keep clear of each other; a class that finds no place among its points has none.
     """
@@ -169,7 +202,7 @@ def _label_places(
     size = max(*(np.array([ax.get_xlim()[1], ax.get_ylim()[1]]) - low)) / cells
     at = np.floor((xy - low) / size).astype(np.int64)
     seen = ((at >= 0) & (at < cells)).all(1)
-    counts = np.zeros((len(CLASS_COLORS), cells, cells))
+    counts = np.zeros((classes.max(initial=0) + 1, cells, cells))
     np.add.at(counts, (classes[seen], *at[seen].T), 1)
     around = uniform_filter(counts, size=(1, 3, 3), mode="constant")
     scores = np.where(counts > 0, around**2 / np.maximum(around.sum(0), 1e-9), 0)

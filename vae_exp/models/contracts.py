@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vae_exp.probability.distributions import Distribution, Noise, Posterior
 
 Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
-PIXELS = 784  # of an image of MNIST, by which memory is estimated before a model is there
+SHAPE: Shape = (28, 28)  # if none is given
 
 
 class EncoderNetwork(nn.Module, ABC):

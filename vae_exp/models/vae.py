@@ -13,6 +13,7 @@ from vae_exp import memory
 from vae_exp.errors import UserError, check_positive
 from vae_exp.inference import bounds
 from vae_exp.models.contracts import (
+    SHAPE,
     DecoderNetwork,
     EncoderNetwork,
     Likelihood,
@@ -71,7 +72,7 @@ class VAE(nn.Module):
         prior: Prior | None = None,
         likelihood: Likelihood | None = None,
         posterior: PosteriorFamily | None = None,
-        shape: Shape = (28, 28),
+        shape: Shape = SHAPE,
     ):
         super().__init__()
         check_positive("latent_dim", latent_dim)
@@ -108,6 +109,10 @@ class VAE(nn.Module):
     def pixels(self) -> int:
         """The number of values of an image, D."""
         return pixels_of(self.shape)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Flat images [.., D] in the shape that a figure draws: [.., H, W] or [.., H, W, 3]."""
+        return x.reshape(*x.shape[:-1], *self.shape)
 
     @property
     def noise(self) -> Noise:
@@ -287,12 +292,12 @@ def _got(x: Tensor, shape: Shape) -> str:
     return f"got {got}"
 
 
-def top_pixels(shape: Shape = (28, 28), device: torch.device | str = "cpu") -> Tensor:
+def top_pixels(shape: Shape = SHAPE, device: torch.device | str = "cpu") -> Tensor:
     """The indices of the upper half of the rows of a row-major image: [D / 2]."""
     return torch.arange(shape[0] // 2 * math.prod(shape[1:]), device=device)
 
 
-def top_half(x: Tensor, shape: Shape = (28, 28)) -> Tensor:
+def top_half(x: Tensor, shape: Shape = SHAPE) -> Tensor:
     """The upper half of the rows: flat [.., D] -> [.., D / 2], or [.., H, W] -> [.., H / 2, W]."""
     pixels, rows = pixels_of(shape), shape[0] // 2
     if x.shape[-1] == pixels:

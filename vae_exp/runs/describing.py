@@ -10,7 +10,7 @@ from vae_exp.models.vae import VAE
 def describe_images(splits: Splits) -> dict[str, Any]:
     """Which images a run trains on, validates on and tests on."""
     parts = (splits.train, splits.validation, splits.test)
-    return {"name": splits.source, **{part.name: part.sha256 for part in parts}}
+    return {"name": splits.source.name, **{part.name: part.sha256 for part in parts}}
 
 
 def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def test_numbers(model: VAE, split: Split, seed: int) -> dict[str, Any]:
 def describe_data(splits: Splits, split: Split) -> dict[str, Any]:
     """Which images a number is about."""
     return {
-        "name": splits.source,
+        "name": splits.source.name,
         "split": split.name,
         "images": len(split),
         "origin": split.origin,

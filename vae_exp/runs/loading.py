@@ -85,8 +85,8 @@ class Run:
         self._check(split)
         return self.splits.named(split).images
 
-    def labels(self, split: SplitName = "test") -> Tensor:
-        """The classes of a split's images: [N], int64."""
+    def labels(self, split: SplitName = "test") -> Tensor | None:
+        """The classes of a split's images: [N], int64; None if they have none."""
         self._check(split)
         return self.splits.named(split).labels
 

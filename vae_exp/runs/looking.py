@@ -10,9 +10,9 @@ from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Findings, Look, Origin, look_at
 from vae_exp.atomic import write_atomically
 from vae_exp.building import build
-from vae_exp.data import DigitsDataModule, Splits
-from vae_exp.data.settings import check_source
-from vae_exp.data.splits import SOURCES, About
+from vae_exp.data import ImageData, Splits
+from vae_exp.data.settings import has_files
+from vae_exp.data.splits import About
 from vae_exp.errors import UserError
 from vae_exp.figures import Style
 from vae_exp.knobs import check_knob
@@ -36,7 +36,9 @@ def put(analysis: Analysis, run: loading.Run, seed: int, root: str | None = None
     Raises UserError if the analysis says nothing about the run, or if the images are not at hand.
     """
     metrics = run.metrics
-    known = about(metrics) if root is None and not getattr(analysis, "needs_images", True) else None
+    known = None
+    if root is None and not getattr(analysis, "needs_images", True):
+        known = about(run, metrics)
     images = known or (run.splits if root is None else splits_of(run, root))
     reason = analysis.unsuited(run.model, images)
     if reason is not None:
@@ -54,29 +56,42 @@ def splits_of(run: loading.Run, root: str | None = None) -> Splits:
 
     Raises UserError if they are not at hand.
     """
-    path = run.folder / folders.CONFIG
-    node = run.config.get("data")
-    if not isinstance(node, dict):
-        raise UserError(f"{path}: data is missing")
-    node = node if root is None else {**node, "root": root}
     made_with = read_metrics(run.folder).get("data")
-    if root is not None and made_with is not None and made_with["name"] == "digits":
-        raise UserError(f"data.root is not read: {run.folder} is about the bundled digits")
-    if made_with is not None:
-        name = made_with["name"]
-        check_source(f"{run.folder / folders.METRICS}: data.name", name)
-        node = {**node, "source": name}
-    try:
-        data: DigitsDataModule = build(node, "data", DigitsDataModule)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    data.setup()
+    data = images_of(run, None if made_with is None else made_with["name"], root)
     if made_with is not None and data.splits.test.sha256 != made_with["sha256"]:
         raise UserError(
             f"{run.folder} was tested on images with sha256 {made_with['sha256'][:12]}…, those at "
             f"hand have {data.splits.test.sha256[:12]}…: point data.root to those of the run"
         )
     return data.splits
+
+
+def images_of(run: loading.Run, name: str | None, root: str | None = None) -> ImageData:
+    """The images that a run calls by a ``name``, of which nothing is read yet.
+
+    Raises UserError if the run's config tells of no such images, or if they are in no folder and
+    ``root`` names one.
+    """
+    path = run.folder / folders.CONFIG
+    node = run.config.get("data")
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: data is missing")
+    try:
+        data: ImageData = build(node if root is None else {**node, "root": root}, "data", ImageData)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if name is not None:
+        try:
+            data = data.recalled(name)
+        except UserError as error:
+            metrics = run.folder / folders.METRICS
+            raise UserError(f"{metrics}: data.name {error}") from error
+    if root is not None and not has_files(data.source):
+        raise UserError(
+            f"data.root is not read: {run.folder} is about images that lie in no folder, "
+            f"{data.source.caption}"
+        )
+    return data
 
 
 def origin_of(metrics: Mapping[str, Any], path: Path) -> Origin:
@@ -91,12 +106,13 @@ def origin_of(metrics: Mapping[str, Any], path: Path) -> Origin:
     return Origin(seed, name, path.stem if named else None)
 
 
-def about(metrics: Mapping[str, Any]) -> About | None:
-    """What metrics.json says of a run's images; None if it does not say."""
-    data = metrics.get("data", {})
-    if data.get("name") not in SOURCES:
+def about(run: loading.Run, metrics: Mapping[str, Any]) -> About | None:
+    """What a run says of its images; None if it does not say."""
+    data = metrics.get("data")
+    if not data:
         return None
-    return About(data["name"], str(data["binarization"]), str(data.get("trained_on", "")))
+    source = images_of(run, data["name"]).source
+    return About(source, str(data["binarization"]), str(data.get("trained_on", "")))
 
 
 def keep(look: Look, seed: int, folder: Path, style: Style) -> None:

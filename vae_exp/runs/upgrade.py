@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOVED = {
+    "vae_exp.data.DigitsDataModule": "vae_exp.data.ImageData",
     "vae_exp.model.VAE": "vae_exp.models.vae.VAE",
     "vae_exp.networks.Encoder": "vae_exp.models.networks.Encoder",
     "vae_exp.networks.Decoder": "vae_exp.models.networks.Decoder",

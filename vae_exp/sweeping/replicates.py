@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vae_exp.data.sources import caption_of_name
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
 LEVEL = 0.95
@@ -130,9 +131,8 @@ def protocol_of(job: Job) -> dict[str, Any]:
 
 def data_of(column: Column) -> str:
     """Which images a column is about, in words."""
-    names = {"mnist": "MNIST", "digits": "bundled digits (not MNIST)"}
     binarization = column.protocol["binarization"].replace(">", " > ")
-    return f"{names.get(column.protocol['name'], column.protocol['name'])}, {binarization}"
+    return f"{caption_of_name(column.protocol['name'])}, {binarization}"
 
 
 def _has_numbers(job: Job) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_exp import memory
-from vae_exp.data import Block, DigitsDataModule, EpochBatches
+from vae_exp.data import Block, EpochBatches, ImageData
 from vae_exp.errors import UserError
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.training.fitting import Objective
@@ -74,7 +74,7 @@ class BlockModule(pl.LightningModule):
         """What tells the best weights: the bound that is trained, on the validation images."""
         return f"val/{self.objective.name}"
 
-    def require_memory(self, data: DigitsDataModule, device: torch.device, processes: int) -> None:
+    def require_memory(self, data: ImageData, device: torch.device, processes: int) -> None:
         """Raise UserError if a step, with its gradients and Adam's moments, takes too much."""
         images = max(len(data.splits.train), len(data.splits.validation))
         samples, latent_dim = self.objective.samples, self.model.latent_dim

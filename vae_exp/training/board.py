@@ -149,39 +149,49 @@ def add_figures(writer: SummaryWriter, figures: Mapping[str, Any], step: int) ->
 @torch.no_grad()
 def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> None:
     """Write what the projector shows: the latent means of a split's first images, with pictures."""
-    images, labels = split.binary[:limit], split.labels[:limit]
+    images, labels = split.binary[:limit], split.labels
     means = encoder_means(model, images)
     # The projector's space has three dimensions; it draws nothing if there are fewer.
     means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
     files = Path(PROJECTOR)
     write_atomically(folder, files / "means.tsv", _tsv(means.tolist()))
-    digits = [[digit, index] for index, digit in enumerate(labels.tolist())]
-    write_atomically(folder, files / "labels.tsv", _tsv([["digit", "image"], *digits]))
-    write_atomically(folder, files / "sprite.png", sprite(images))
+    # A single column has no heading.
+    rows: list[list[Any]] = [[index] for index in range(len(images))]
+    if labels is not None:
+        numbered = enumerate(labels[:limit].tolist())
+        rows = [["digit", "image"], *([label, index] for index, label in numbered)]
+    write_atomically(folder, files / "labels.tsv", _tsv(rows))
+    write_atomically(folder, files / "sprite.png", sprite(model.pictures(images)))
     described = ProjectorConfig()
     embedding = described.embeddings.add()
     embedding.tensor_name = f"means of q(z|x), {len(images):,} {split.name} images"
     embedding.tensor_path = f"{PROJECTOR}/means.tsv"
     embedding.metadata_path = f"{PROJECTOR}/labels.tsv"
     embedding.sprite.image_path = f"{PROJECTOR}/sprite.png"
-    embedding.sprite.single_image_dim.extend([28, 28])
+    height, width = model.shape[:2]
+    embedding.sprite.single_image_dim.extend([width, height])
     config = text_format.MessageToString(described).encode()
     write_atomically(folder, PROJECTOR_CONFIG, config)
 
 
 def sprite(images: Tensor) -> bytes:
-    """Images [N, 784] of 0 and 1, row by row in the smallest square that holds them, as a PNG.
+    """Images [N, H, W] of 0 and 1, row by row in the smallest square that holds them, as a PNG.
 
     Ink is grey, which the projector tints; what is not ink is transparent, so that images that lie
-    over each other can all be seen.
+    over each other can all be seen. Coloured ones, [N, H, W, 3], are as they are.
     """
     side = math.ceil(math.sqrt(len(images)))
-    square = torch.zeros(side * side, 28, 28, dtype=torch.uint8)
-    square[: len(images)] = images.reshape(-1, 28, 28)
-    pixels = square.reshape(side, side, 28, 28).permute(0, 2, 1, 3).reshape(side * 28, side * 28)
-    picture = Image.fromarray(pixels.numpy()).convert("P")
-    picture.putpalette([INK] * 6)
+    height, width, *colours = images.shape[1:]
+    square = torch.zeros(side * side, *images.shape[1:], dtype=torch.uint8)
+    square[: len(images)] = images
+    pixels = square.unflatten(0, (side, side)).transpose(1, 2)  # [side, H, side, W, ..]
+    sheet = pixels.reshape(side * height, side * width, *colours).numpy()
     png = io.BytesIO()
+    if colours:
+        Image.fromarray(255 * sheet).save(png, "png", optimize=True)
+        return png.getvalue()
+    picture = Image.fromarray(sheet).convert("P")
+    picture.putpalette([INK] * 6)
     picture.save(png, "png", bits=1, transparency=0, optimize=True)
     return png.getvalue()
 

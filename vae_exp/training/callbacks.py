@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from vae_exp import files
 from vae_exp.analysis.base import Analysis, Look, Origin, answer
 from vae_exp.atomic import sync, write_atomically
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageDataModule
 from vae_exp.folders import EVENTS, within
 from vae_exp.training import board
 from vae_exp.training.module import VAEModule
@@ -145,10 +145,12 @@ class FiguresDuringTraining(pl.Callback):
         if epoch % self.every or epoch == trainer.max_epochs:
             return
         assert isinstance(pl_module, VAEModule)
-        data: DigitsDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        module: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for analysis in self.analyses:
             with pl_module.averaged():
-                look = answer(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
+                look = answer(
+                    analysis, pl_module.model, module.data.splits, pl_module.seed, self.origin
+                )
             if isinstance(look, Look):
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
                 board.add_figures(writer, look.findings.figures, trainer.global_step - 1)

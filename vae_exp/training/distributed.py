@@ -27,7 +27,7 @@ from vae_exp.training.hardware import Hardware
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
 
-    from vae_exp.data import DigitsDataModule
+    from vae_exp.data import ImageData
     from vae_exp.training.module import VAEModule
 
 GRACE = 20.0  # seconds for this process to notice by itself that another has ended
@@ -71,7 +71,7 @@ class Processes(Hardware):
 
         return DDPStrategy(broadcast_buffers=False)
 
-    def check(self, data: "DigitsDataModule") -> None:
+    def check(self, data: "ImageData") -> None:
         """Raise UserError if a batch cannot be cut for so many processes."""
         EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
 

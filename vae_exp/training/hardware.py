@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
     from pytorch_lightning.strategies import Strategy
 
-    from vae_exp.data import DigitsDataModule
+    from vae_exp.data import ImageData
     from vae_exp.training.module import VAEModule
 
 VARIABLES = "PL_TRAINER_"  # by which Lightning lets the environment set what nobody gave
@@ -85,7 +85,7 @@ class Hardware:
         """How the devices work together."""
         return "auto"
 
-    def check(self, data: "DigitsDataModule") -> None:
+    def check(self, data: "ImageData") -> None:
         """Raise UserError if the devices cannot share the batches."""
 
     def together(self, folder: Path) -> AbstractContextManager[None]:

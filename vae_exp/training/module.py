@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from vae_exp.data import DigitsDataModule
+from vae_exp.data import ImageDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
@@ -78,7 +78,7 @@ class VAEModule(BlockModule):
         """The optimiser, and its schedule step by step."""
         # Lightning's estimated_stepping_batches would set up the loader here, before a checkpoint's
         # place in the epoch is known, and the loader would then never learn of it.
-        data: DigitsDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: ImageDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         batches, limit = data.train_dataloader().batches, self.trainer.limit_train_batches
         assert self.trainer.max_epochs is not None
         if limit is not None:

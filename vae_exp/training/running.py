@@ -12,9 +12,9 @@ from rich.console import Console
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Origin
 from vae_exp.building import build
-from vae_exp.data import DigitsDataModule, Splits
-from vae_exp.data.settings import check_source
+from vae_exp.data import ImageData, ImageDataModule, Splits
 from vae_exp.errors import Damaged, UserError
+from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.models.objectives import Compiled, Objective
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import stream_seed
@@ -81,9 +81,11 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
     start = checkpointing.newest(folder)
     folders.sweep_out(folder)
     data = images(config, start, hardware)
+    config = with_shape(config, data.splits.shape)
     hardware.check(data)
     module = _module(task, config, hardware, start)
     module.require_memory(data, hardware.device, hardware.devices)
+    analyses, skipped = _suited(task, module.model, data.splits, console)
     further = logging.callbacks(config, metrics_of(module.objective))
     loggers = logging.loggers(config, folder)
     if loggers.events:
@@ -92,7 +94,6 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
         console.print(f"going on after step {start.step}")
     else:
         saving.write_config(folder, config)
-    analyses, skipped = _suited(task, module.model, data.splits, console)
     origin = Origin(config["seed"], task.name)
     checkpoints = _checkpoints(task, config, folder, data, loggers, interrupts)
     callbacks: list[pl.Callback] = [EpochProgress(task.epochs), *further, checkpoints]
@@ -133,6 +134,7 @@ def assist(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inte
     hardware: Hardware = build(config["trainer"], "trainer", Hardware)
     start = checkpointing.newest(folder)
     data = images(config, start, hardware)
+    config = with_shape(config, data.splits.shape)
     module = _module(task, config, hardware, start)
     further = logging.callbacks(config, metrics_of(module.objective))
     nowhere = Loggers()
@@ -143,34 +145,44 @@ def assist(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inte
 
 def images(
     config: dict[str, Any], start: checkpointing.Start | None, hardware: Hardware
-) -> DigitsDataModule:
+) -> ImageData:
     """The config's images; raises UserError if a run would go on otherwise than it began."""
     if start is not None:
         start.refuse_changes(config)
-    data: DigitsDataModule = build(config["data"], "data", DigitsDataModule)
-    data.setup()
+    data: ImageData = build(config["data"], "data", ImageData)
     if start is not None:
-        data = _the_same(data, config, start)
+        data = _the_same(data, start)
     if any(name in hardware.options for name in COUNTING):
         data.block_images = 1  # a block is then one of the batches that Lightning counts
     return data
 
 
-def _the_same(
-    data: DigitsDataModule, config: dict[str, Any], start: checkpointing.Start
-) -> DigitsDataModule:
+def _the_same(data: ImageData, start: checkpointing.Start) -> ImageData:
     """The images that a checkpoint was trained on."""
-    name = start.images["name"]
-    check_source(f"{start.path}: images.name", name)
-    if data.splits.source != name and data.source == "auto":
-        data = build({**config["data"], "source": name}, "data", DigitsDataModule)
-        data.setup()
+    try:
+        data = data.recalled(start.images["name"])
+    except UserError as error:
+        raise UserError(f"{start.path}: images.name {error}") from error
     if describe_images(data.splits) != start.images:
         raise UserError(
             f"{start.path} was trained on other images ({start.images['name']}) than those at hand "
-            f"({data.splits.source}): point data.root to them, such as by VAE_EXP_DATA"
+            f"({data.splits.source.name}): point data.root to them, such as by VAE_EXP_DATA"
         )
     return data
+
+
+def with_shape(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """The config with the shape of its images, by which the run is loaded without them.
+
+    Raises UserError if it holds another one.
+    """
+    model = config["model"]
+    given = tuple(model.get("shape", SHAPE))
+    if shape == given:
+        return config
+    if "shape" in model:
+        raise UserError(f"model.shape is that of the images, {list(shape)}, got {list(given)}")
+    return {**config, "model": {**model, "shape": list(shape)}}
 
 
 def metrics_of(objective: Objective) -> dict[str, str]:
@@ -227,7 +239,7 @@ def _fit(
     task: "Train",
     hardware: Hardware,
     module: VAEModule,
-    data: DigitsDataModule,
+    data: ImageData,
     loggers: Loggers,
     callbacks: list[pl.Callback],
     start: checkpointing.Start | None,
@@ -236,7 +248,8 @@ def _fit(
     """Train from the start, or on from a checkpoint."""
     hush_lightning()
     trainer = hardware.trainer(task.epochs, folder, loggers.all, callbacks)
-    trainer.fit(module, datamodule=data, ckpt_path=start.path if start else None)
+    module_of = ImageDataModule(data)
+    trainer.fit(module, datamodule=module_of, ckpt_path=start.path if start else None)
     return trainer
 
 
@@ -244,7 +257,7 @@ def _checkpoints(
     task: "Train",
     config: dict[str, Any],
     folder: Path,
-    data: DigitsDataModule,
+    data: ImageData,
     loggers: Loggers,
     interrupts: Interrupts,
 ) -> Checkpoints:

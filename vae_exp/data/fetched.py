@@ -1,114 +1,124 @@
-"""The MNIST database (LeCun, Cortes, Burges 1998): four idx files, on disk or from a mirror."""
+"""Data sets of known files: each is on disk, or comes whole and verified from a mirror."""
 
 import contextlib
 import errno
 import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import ClassVar, Self
 
 from vae_exp.atomic import write_atomically
+from vae_exp.data.contracts import Images, Source
 from vae_exp.data.download import DownloadError, download, probe
 from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
 from vae_exp.errors import UserError
 from vae_exp.folders import locked
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
 TIMEOUT = 10.0
 DEADLINE = 300.0
 ATTEMPTS = 2
 
 
-class MnistUnavailable(UserError):
-    """MNIST is not on disk and cannot be had from a mirror; `reason` leaves out what to do."""
+class Unavailable(UserError):
+    """A file is not on disk and cannot be had from a mirror; `reason` leaves out what to do."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, of: str) -> None:
         super().__init__(
-            f"{reason}: put MNIST's files there, set data.root (or VAE_EXP_DATA) to a folder that "
+            f"{reason}: put {of}'s files there, set data.root (or VAE_EXP_DATA) to a folder that "
             "holds them, or use data.source=digits"
         )
         self.reason = reason
 
 
 @dataclass(frozen=True)
-class MnistFile:
-    """One of the four files: its name, the array in it, the SHA-256 of its uncompressed bytes."""
+class KnownFile:
+    """An idx file: its name, the array in it, the SHA-256 of its uncompressed bytes, its set."""
 
     name: str
     shape: tuple[int, ...]
     sha256: str
+    of: str = "MNIST"
 
 
-FILES = {
-    "training": (
-        MnistFile(
-            "train-images-idx3-ubyte",
-            (60_000, 28, 28),
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        ),
-        MnistFile(
-            "train-labels-idx1-ubyte",
-            (60_000,),
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        ),
-    ),
-    "test": (
-        MnistFile(
-            "t10k-images-idx3-ubyte",
-            (10_000, 28, 28),
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
-        MnistFile(
-            "t10k-labels-idx1-ubyte",
-            (10_000,),
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-    ),
-}
+class KnownFiles(Source):
+    """A data set of four idx files, in `root` if it is given, else below the folder of all data.
 
-
-def load_mnist(
-    root: Path,
-    part: str,
-    *,
-    mirrors: Sequence[str] = MIRRORS,
-    timeout: float = TIMEOUT,
-    deadline: float = DEADLINE,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images [N, 784] and labels [N] of `part` ("training", N = 60,000, or "test", N = 10,000).
-
-    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder where
-    any file of MNIST's names is not MNIST's.
+    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder that
+    holds a file with one of their names that is not theirs.
     """
-    raw = {file: _on_disk(root, file) for file in FILES[part]}
-    if None in raw.values():
-        for file in itertools.chain(*FILES.values()):
-            _refuse_strangers(root, file)
-    for file, content in raw.items():
-        if content is None:
-            raw[file] = obtain(root, file, mirrors=mirrors, timeout=timeout, deadline=deadline)
-    images, labels = (
-        parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
-    )
-    return images.reshape(len(images), -1), labels
+
+    files: ClassVar[Mapping[str, tuple[KnownFile, KnownFile]]]  # images and labels
+    mirrors: Sequence[str]
+    folder: ClassVar[str] = ""  # below that of all data
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        mirrors: Sequence[str] | None = None,
+        timeout: float = TIMEOUT,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self.root = data_root(None) / self.folder if root is None else data_root(root)
+        self.counts = {part: images.shape[0] for part, (images, _) in self.files.items()}
+        if mirrors is not None:
+            self.mirrors = mirrors
+        self.timeout = timeout
+        self.deadline = deadline
+
+    def training(self) -> Images:
+        """The images of the training files."""
+        return self._part("training")
+
+    def test(self) -> Images:
+        """Those of the test files."""
+        return self._part("test")
+
+    def below(self, root: Path) -> Self:
+        """With its files in another folder."""
+        limits = {"timeout": self.timeout, "deadline": self.deadline}
+        return type(self)(root, mirrors=self.mirrors, **limits)
+
+    def _part(self, part: str) -> Images:
+        raw = {file: _on_disk(self.root, file) for file in self.files[part]}
+        if None in raw.values():
+            for file in itertools.chain(*self.files.values()):
+                _refuse_strangers(self.root, file)
+        for file, content in raw.items():
+            if content is None:
+                raw[file] = obtain(
+                    self.root,
+                    file,
+                    mirrors=self.mirrors,
+                    timeout=self.timeout,
+                    deadline=self.deadline,
+                )
+        images, labels = (
+            parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
+        )
+        return Images(images, labels, f"{part} images")
+
+
+def data_root(root: str | Path | None) -> Path:
+    """The folder of all data: `root`, else $VAE_EXP_DATA, else `data`."""
+    if root is None:
+        root = os.environ.get("VAE_EXP_DATA") or "data"
+    if not str(root):
+        raise UserError("data.root must name a folder, got ''")
+    return Path(root).expanduser()
 
 
 def obtain(
-    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
+    root: Path, file: KnownFile, *, mirrors: Sequence[str], timeout: float, deadline: float
 ) -> bytes:
     """The uncompressed bytes of `file`, verified, from `root` or else from a mirror.
 
     A file that `root` lacks comes from the first of `mirrors` that answers within `timeout`
-    seconds and delivers within `deadline`, and is kept in `root`. Raises MnistUnavailable if it
-    cannot be had, and UserError if a file of that name is not MNIST's, which is left alone.
+    seconds and delivers within `deadline`, and is kept in `root`. Raises Unavailable if it
+    cannot be had, and UserError if a file of that name is another one, which is left alone.
     """
     raw = _on_disk(root, file)
     if raw is not None:
@@ -120,10 +130,12 @@ def obtain(
         reason = f"the folder cannot be written: {error.strerror or error}"
     except DownloadError as error:
         reason = str(error)
-    raise MnistUnavailable(f"{file.name} is not in {str(root)!r} and cannot be fetched ({reason})")
+    raise Unavailable(
+        f"{file.name} is not in {str(root)!r} and cannot be fetched ({reason})", file.of
+    )
 
 
-def _on_disk(root: Path, file: MnistFile) -> bytes | None:
+def _on_disk(root: Path, file: KnownFile) -> bytes | None:
     """The uncompressed bytes in the first good file; None if there is none."""
     for path in _present(root, file):
         with contextlib.suppress(UserError):
@@ -131,8 +143,8 @@ def _on_disk(root: Path, file: MnistFile) -> bytes | None:
     return None
 
 
-def _refuse_strangers(root: Path, file: MnistFile) -> None:
-    """Raise UserError if a file of that name is not MNIST's."""
+def _refuse_strangers(root: Path, file: KnownFile) -> None:
+    """Raise UserError if a file of that name is another one."""
     for path in _present(root, file):
         try:
             _read(path, file)
@@ -143,28 +155,28 @@ def _refuse_strangers(root: Path, file: MnistFile) -> None:
             ) from error
 
 
-def _present(root: Path, file: MnistFile) -> list[Path]:
+def _present(root: Path, file: KnownFile) -> list[Path]:
     paths = (root / file.name, root / f"{file.name}.gz")
     return [path for path in paths if os.path.lexists(path)]
 
 
-def _read(path: Path, file: MnistFile) -> bytes:
+def _read(path: Path, file: KnownFile) -> bytes:
     raw = read_idx_bytes(path, file.shape)
     _check_sha256(raw, str(path), file)
     return raw
 
 
-def _check_sha256(raw: bytes, name: str, file: MnistFile) -> None:
+def _check_sha256(raw: bytes, name: str, file: KnownFile) -> None:
     found = hashlib.sha256(raw).hexdigest()
     if found != file.sha256:
         raise UserError(
-            f"{name} is not MNIST's: its uncompressed bytes have SHA-256 {found[:12]}…, "
+            f"{name} is not {file.of}'s: its uncompressed bytes have SHA-256 {found[:12]}…, "
             f"expected {file.sha256[:12]}…"
         )
 
 
 def _fetch(
-    root: Path, file: MnistFile, *, mirrors: Sequence[str], timeout: float, deadline: float
+    root: Path, file: KnownFile, *, mirrors: Sequence[str], timeout: float, deadline: float
 ) -> bytes:
     """Download, verify and keep `file`; a second process that asks for it waits and reads it."""
     if root.exists() and not os.access(root, os.W_OK):
@@ -173,7 +185,7 @@ def _fetch(
     reachable = _reachable(mirrors, file, timeout=timeout)
     root.mkdir(parents=True, exist_ok=True)
     patience = len(mirrors) * ATTEMPTS * deadline
-    taken = f"another process has been fetching MNIST into {root} for more than {patience:.0f} s"
+    taken = f"another process has been fetching {file.of} into {root} for over {patience:.0f} s"
     with locked(root, ".mnist.lock", taken, patience):
         raw = _on_disk(root, file)
         if raw is None:
@@ -183,7 +195,7 @@ def _fetch(
         return raw
 
 
-def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Sequence[str]:
+def _reachable(mirrors: Sequence[str], file: KnownFile, *, timeout: float) -> Sequence[str]:
     reasons = []
     for index, mirror in enumerate(mirrors):
         try:
@@ -196,7 +208,7 @@ def _reachable(mirrors: Sequence[str], file: MnistFile, *, timeout: float) -> Se
 
 
 def _from_mirrors(
-    mirrors: Sequence[str], file: MnistFile, *, timeout: float, deadline: float
+    mirrors: Sequence[str], file: KnownFile, *, timeout: float, deadline: float
 ) -> tuple[bytes, bytes]:
     """The bytes that a mirror served and the same uncompressed and verified."""
     reasons: dict[str, str] = {}
@@ -224,5 +236,5 @@ def _from_mirrors(
     raise DownloadError("; ".join(f"{m} {why}" for m, why in reasons.items()), transient=False)
 
 
-def _url(mirror: str, file: MnistFile) -> str:
+def _url(mirror: str, file: KnownFile) -> str:
     return f"{mirror.rstrip('/')}/{file.name}.gz"

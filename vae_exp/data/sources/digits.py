@@ -8,19 +8,28 @@ placed so that its centre of mass is the centre of the 28×28 field.
 import numpy as np
 import numpy.typing as npt
 
+from vae_exp.data.contracts import Images, Source
+
 COUNT = 1_797
 _FIELD = 28
 _BOX = 20
 _FULL_INK = 16.0
 
 
-def load_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images [1797, 784] in 0..255 and labels [1797] in 0..9, in scikit-learn's order."""
-    from sklearn.datasets import load_digits as load_bundled
+class Digits(Source):
+    """The bundled digits, in scikit-learn's order."""
 
-    bundled = load_bundled()
-    images = np.stack([_to_field(ink) for ink in bundled.images])
-    return images.reshape(len(images), -1), bundled.target.astype(np.uint8)
+    name = "digits"
+    caption = "bundled 8×8 digits at 28×28 (not MNIST)"
+    kind = "digits"
+
+    def training(self) -> Images:
+        """Images [1797, 28, 28] and labels [1797] in 0..9."""
+        from sklearn.datasets import load_digits as load_bundled
+
+        bundled = load_bundled()
+        fields = np.stack([_to_field(ink) for ink in bundled.images])
+        return Images(fields, bundled.target.astype(np.uint8), "bundled digits")
 
 
 def _to_field(digit: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
