@@ -167,6 +167,13 @@ def test_ranks_of_a_prior_s_own_z_are_those_of_its_posteriors(case: Case) -> Non
     assert ((found.ranks >= 0) & (found.ranks <= 1)).all()
 
 
+def test_what_is_simulated_is_drawn_from_the_models_own_parts(case: Case) -> None:
+    z, x = simulate(case.model, 4000, generator(4, "contract"))
+    assert ((z.mean(0) - case.model.prior.mean).abs() < 5 * z.std(0) / math.sqrt(4000)).all()
+    rest = x - case.model.likelihood(z).mean
+    assert (rest.mean(0).abs() < 5 * rest.std(0) / math.sqrt(4000)).all()
+
+
 def test_a_kl_is_to_the_models_own_prior(case: Case) -> None:
     prior, q = case.model.prior, diagnostics.encode(case.model, case.x)
     kl = diagnostics.kl_to_prior(q, prior, seed=0)
