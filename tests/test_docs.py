@@ -146,6 +146,7 @@ def check_pip(words: list[str]) -> None:
     assert extra[1] in PYPROJECT["project"]["optional-dependencies"]
 
 
+@pytest.mark.slow
 def test_every_command_of_the_documents_is_right() -> None:
     commands = found()
     assert len(commands) > 60

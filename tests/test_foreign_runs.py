@@ -299,6 +299,7 @@ def test_a_job_of_a_file_names_no_file_to_write(theirs: Path, refused: Refused) 
     assert not (theirs / "out.json").exists()
 
 
+@pytest.mark.slow
 def test_a_study_of_somebody_else_sets_only_what_a_job_may(
     theirs: Path, mark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -464,6 +465,7 @@ def test_what_is_no_file_is_not_waited_for(theirs: Path) -> None:
         plain.read(theirs / "pipe", dict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hydra.yaml", "overrides.yaml"])
 def test_hydras_other_files_are_read_as_plainly(
     name: str, theirs: Path, mark: Path, refused: Refused
@@ -558,6 +560,7 @@ def test_a_run_keeps_values_and_no_references(theirs: Path) -> None:
     assert "root: null" in text
 
 
+@pytest.mark.slow
 def test_what_was_read_from_the_environment_is_kept_by_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +573,7 @@ def test_what_was_read_from_the_environment_is_kept_by_value(
     _main(["task=samples", "run=run"])
 
 
+@pytest.mark.slow
 def test_a_folder_of_data_may_have_any_name(
     mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
