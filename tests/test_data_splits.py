@@ -20,10 +20,10 @@ from vae_exp.data import (
     load_binarized_mnist,
     load_splits,
 )
+from vae_exp.data.cutting import fit_sizes
 from vae_exp.data.fetched import Unavailable, data_root
 from vae_exp.data.sources.auto import Auto
 from vae_exp.data.sources.mnist import FILES, Mnist
-from vae_exp.data.splits import fit_sizes
 from vae_exp.errors import UserError
 from vae_exp.probability.streams import generator
 

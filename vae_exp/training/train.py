@@ -243,7 +243,7 @@ def images(config: dict[str, Any], start: checkpointing.Start | None) -> ImageDa
     try:
         data = data.recalled(start.images["name"])
     except UserError as error:
-        raise UserError(f"{start.path}: images.name {error}") from error
+        raise UserError(f"{start.path} was trained on other images: images.name {error}") from error
     if describe_images(data.splits) != start.images:
         raise UserError(
             f"{start.path} was trained on other images ({start.images['name']}) than those at hand "
