@@ -88,7 +88,7 @@ def test_train_elbo_counts_every_image_once(tmp_path: Path) -> None:
     data = digits(batch_size=30)
     module = VAEModule(small_model(), ELBO(), Adam(1e-12), seed=3)  # the weights stay
     trainer = fit(module, data, tmp_path, epochs=1)
-    batches = chain.from_iterable(data.train_dataloader())
+    batches = chain.from_iterable(data.train_batches())
     terms = [
         module.model.elbo_terms(x, module.noise(len(x), "train", step)).bound
         for step, x in enumerate(batches)
