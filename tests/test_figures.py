@@ -70,6 +70,38 @@ def test_tensors_and_arrays_are_the_same_picture():
     assert drawn == figures.png(figures.image_grid(images.numpy()))
 
 
+@pytest.mark.parametrize(
+    ("shape", "dots"), [((20, 16), 4), ((8, 12), 7), ((10, 10, 3), 8), ((100, 60), 1)]
+)
+def test_images_of_any_shape_are_drawn_at_whole_dots_a_pixel(
+    shape: tuple[int, ...], dots: int
+) -> None:
+    images = np.random.default_rng(0).random((1, 2, *shape))
+    [ax] = figures.image_grid(images).axes
+    for drawn, image in zip(ax.images, images[0], strict=True):
+        left, right, bottom, top = drawn.get_extent()
+        assert (bottom - top, right - left) == (dots * shape[0], dots * shape[1])
+        assert np.array_equal(drawn.get_array(), image)
+
+
+def test_a_mosaic_of_coloured_images_higher_than_wide_keeps_their_pixels_square() -> None:
+    images = np.random.default_rng(0).random((2, 3, 20, 10, 3))
+    fig = figures.image_mosaic(images, np.arange(3.0), np.arange(2.0))
+    [ax] = fig.axes
+    assert ax.images[0].get_array().shape == (40, 30, 3)
+    assert np.array_equal(ax.images[0].get_array()[:20, :10], images[1, 0])
+    assert ax.get_window_extent().height / 40 == pytest.approx(ax.get_window_extent().width / 30)
+
+
+def test_more_classes_than_ten_have_colours_of_their_own() -> None:
+    labels = np.arange(25) * 40
+    [ax] = [figures.figure(5, 5).add_subplot()]
+    figures.latent_scatter(ax, np.zeros((25, 2)), labels, lambda label: f"kind {label}")
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [f"kind {i}" for i in labels]
+    assert len({handle.get_color() for handle in legend.legend_handles}) == 25
+
+
 def test_grey_values_do_not_depend_on_what_is_drawn_beside_them():
     fig = figures.image_grid(np.full((1, 1, 28, 28), 0.25))
     (drawn,) = fig.axes[0].images

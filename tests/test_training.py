@@ -88,7 +88,7 @@ def test_train_elbo_counts_every_image_of_its_epoch_once(tmp_path: Path) -> None
     data = digits(batch_size=30)
     module = VAEModule(small_model(), ELBO(), Adam(1e-12), seed=3)  # the weights stay
     trainer = fit(module, data, tmp_path, epochs=2)
-    second = data.train_dataloader()
+    second = data.train_batches()
     second.set_epoch(1)
     terms = [
         module.model.elbo_terms(x, module.noise(len(x), "train", step)).bound

@@ -1,10 +1,10 @@
 """A data set, binarised, split and served in batches.
 
 `contracts` what a source gives · `sources` one module a data set · `settings` the choices and their
-checks · `splits` binarisation, train, validation and test · `batches` views and epochs ·
-`image_data` what a config builds · `module` the same for Lightning, alone in importing it · `idx`
-the file format of MNIST ·
-`fetched` known files, on disk or from a mirror · `download` one URL to bytes.
+checks · `cutting` which images train, validate and test · `splits` these, binarised · `batches`
+views and epochs · `image_data` what a config builds · `module` the same for Lightning, alone in
+importing it · `fetched` known files, on disk or from a mirror · `download` one URL to bytes · `idx`
+the file format of MNIST.
 """
 
 from importlib import import_module

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from vae_exp.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 COLOURS = 3  # red, green, blue
 LONGEST = 80  # characters of a name or a caption
@@ -24,11 +25,13 @@ class Images:
     or None; `what` names them in captions, with their numbers. Raises UserError for anything else.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    labels: npt.NDArray[Any] | None = None
+    pixels: "npt.NDArray[np.uint8]"
+    labels: "npt.NDArray[Any] | None" = None
     what: str = "images"
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         shape, kind = np.shape(self.pixels), getattr(self.pixels, "dtype", type(self.pixels))
         if kind != np.uint8:
             raise UserError(f"{self.what} must be uint8, grey in 0..255, got {kind}")

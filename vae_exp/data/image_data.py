@@ -27,7 +27,7 @@ class ImageData:
     def __init__(
         self,
         *,
-        source: Source | Word = "auto",
+        source: Word | Source = "auto",
         root: str | Path | None = None,
         protocol: Protocol = "assignment",
         train_size: Positive = 10_000,

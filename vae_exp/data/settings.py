@@ -56,11 +56,11 @@ def refuse_idle(data: Mapping[str, Any], given: Sequence[str]) -> None:
 
     data: the group as plain containers; given: the keys that a person gave.
     """
-    word = data.get("source")
-    if word not in get_args(Word):
+    word, standard = data.get("source"), data.get("protocol") == "standard"
+    if word not in get_args(Word) or not (standard or "data.root" in given):
         return
     source = named(str(word))
-    if data.get("protocol") == "standard" and "test" not in source.counts:
+    if standard and "test" not in source.counts:
         raise UserError(
             f"data.protocol=standard needs MNIST's test file, which the {source.caption} do not "
             "have: give data.source=mnist, or data.protocol=assignment"

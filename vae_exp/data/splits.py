@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_exp.data.contracts import Found, Images, Source
+from vae_exp.data.contracts import Images, Source
+from vae_exp.data.cutting import check_fits, cut_images
 from vae_exp.data.settings import check_data_settings, source_of
 from vae_exp.errors import UserError
 from vae_exp.models.contracts import SHAPE, Shape
@@ -181,7 +182,7 @@ def load_splits(
     )
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     asked = source_of(source, root)
-    _check_fits(asked, protocol, sizes)
+    check_fits(asked, protocol, sizes)
     found = asked.read(test=protocol == "standard")
     cut, shortage = cut_images(found, protocol, sizes)
     notice = "; ".join(text for text in (found.notice, shortage) if text) or None
@@ -219,7 +220,7 @@ def load_binarized_mnist(
     )
     sizes = {"train": train_size, "test": test_size, "validation": 0}
     mnist = source_of("mnist", root)
-    _check_fits(mnist, "assignment", sizes)
+    check_fits(mnist, "assignment", sizes)
     cut, _ = cut_images(mnist.read(test=False), "assignment", sizes)
     train, test = (
         _binarized_split(name, *cut[name], mode=binarization, seed=seed)
@@ -228,87 +229,6 @@ def load_binarized_mnist(
     assert train.labels is not None
     assert test.labels is not None
     return (train.images, train.labels), (test.images, test.labels)
-
-
-def _check_fits(source: Source, protocol: str, sizes: dict[str, int]) -> None:
-    """Refuse more images than the source is known to have, naming the keys."""
-    if not source.counts:
-        return
-    training, test = source.counts["training"], source.counts.get("test", 0)
-    standard = protocol == "standard" and test > 0
-    drawn = ("train", "validation") if standard else ("train", "test", "validation")
-    total = sum(sizes[name] for name in drawn)
-    if total > training:
-        keys = " + ".join(f"data.{name}_size" for name in drawn)
-        raise UserError(
-            f"{keys} must be at most {training:,} ({source.caption}'s training file), got {total:,}"
-        )
-    if standard and sizes["test"] > test:
-        raise UserError(
-            f"data.test_size must be at most {test:,} (the test file), got {sizes['test']:,}"
-        )
-
-
-def cut_images(
-    found: Found, protocol: str, sizes: dict[str, int]
-) -> tuple[dict[str, tuple[Images, slice]], str | None]:
-    """Which images of which file make a split of each name in ``sizes``, and a notice.
-
-    The notice tells if there are fewer than were asked for. Raises UserError if there are fewer
-    images than splits, or if test images have another shape.
-    """
-    training, test = found.training, found.test
-    if test is None or protocol == "assignment":
-        fitted = fit_sizes(sizes, len(training))
-        first, second = fitted["train"], fitted["train"] + fitted["test"]
-        third = second + fitted["validation"]
-        cut = {
-            "train": (training, slice(0, first)),
-            "validation": (training, slice(second, third)),
-            "test": (training, slice(first, second)),
-        }
-    else:
-        if test.shape != training.shape:
-            raise UserError(
-                f"{test.what} must have the shape of {training.what}, {_times(training.shape)}, "
-                f"got {_times(test.shape)}"
-            )
-        own = {name: sizes[name] for name in ("train", "validation")}
-        fitted = {**fit_sizes(own, len(training)), "test": min(sizes["test"], len(test))}
-        last = len(training)
-        cut = {
-            "train": (training, slice(0, fitted["train"])),
-            "validation": (training, slice(last - fitted["validation"], last)),
-            "test": (test, slice(0, fitted["test"])),
-        }
-    told = []
-    if test is None and protocol == "standard" and found.notice is None:
-        told.append(f"no test images are set apart: they follow the {training.what} that train")
-    if fitted != sizes:
-        there = len(training) + (len(test) if test is not None and protocol == "standard" else 0)
-        told.append(
-            f"{sum(sizes.values()):,} images were asked for and there are {there:,}: sizes "
-            f"cut to {', '.join(f'{name} {fitted[name]:,}' for name in sizes)}"
-        )
-    for name, size in fitted.items():
-        if size < min(1, sizes[name]):
-            raise UserError(f"{training.what}: {len(training)} are too few for three splits")
-    return cut, "; ".join(told) or None
-
-
-def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
-    """`sizes` if they fit into `available`, else cut in proportion, each at least 1."""
-    wanted, left, fitted = sum(sizes.values()), available, dict(sizes)
-    if wanted <= available:
-        return fitted
-    for name in sorted(sizes, key=lambda name: sizes[name]):
-        fitted[name] = min(left, max(1, sizes[name] * available // wanted))
-        left -= fitted[name]
-    return fitted
-
-
-def _times(shape: Shape) -> str:
-    return " × ".join(map(str, shape))
 
 
 def _binarized_split(name: str, images: Images, held: slice, *, mode: str, seed: int) -> Split:

@@ -108,8 +108,8 @@ def origin_of(metrics: Mapping[str, Any], path: Path) -> Origin:
 
 def about(run: loading.Run, metrics: Mapping[str, Any]) -> About | None:
     """What a run says of its images; None if it does not say."""
-    data = metrics.get("data")
-    if not data:
+    data = metrics.get("data", {})
+    if "name" not in data:
         return None
     source = images_of(run, data["name"]).source
     return About(source, str(data["binarization"]), str(data.get("trained_on", "")))

@@ -162,7 +162,7 @@ def _the_same(data: ImageData, start: checkpointing.Start) -> ImageData:
     try:
         data = data.recalled(start.images["name"])
     except UserError as error:
-        raise UserError(f"{start.path}: images.name {error}") from error
+        raise UserError(f"{start.path} was trained on other images: images.name {error}") from error
     if describe_images(data.splits) != start.images:
         raise UserError(
             f"{start.path} was trained on other images ({start.images['name']}) than those at hand "
