@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import knobs, signatures, source
+from vae_exp import knobs
 from vae_exp.config import composing, reading
 from vae_exp.errors import UserError
 

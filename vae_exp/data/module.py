@@ -1,6 +1,7 @@
 """The splits as Lightning wants them."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from vae_exp.data.batches import EpochBatches
 from vae_exp.data.settings import check_data_settings
 from vae_exp.data.splits import Split, Splits, data_root, load_splits
+from vae_exp.ranges import NonNegative, Positive
 
 
 class DigitsDataModule(pl.LightningDataModule):
@@ -23,16 +25,16 @@ class DigitsDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        source: str = "auto",
+        source: Literal["auto", "mnist", "digits"] = "auto",
         root: str | Path | None = None,
-        protocol: str = "assignment",
-        train_size: int = 10_000,
-        validation_size: int = 2_000,
-        test_size: int = 10_000,
-        binarization: str = "threshold",
-        batch_size: int = 200,
-        block_images: int = 2_000,
-        seed: int = 0,
+        protocol: Literal["assignment", "standard"] = "assignment",
+        train_size: Positive = 10_000,
+        validation_size: Positive = 2_000,
+        test_size: Positive = 10_000,
+        binarization: Literal["threshold", "stochastic", "dynamic"] = "threshold",
+        batch_size: Positive = 200,
+        block_images: Positive = 2_000,
+        seed: NonNegative = 0,
     ) -> None:
         super().__init__()
         check_data_settings(

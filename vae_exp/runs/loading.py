@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_exp import signatures
-from vae_exp.building import build
+from vae_exp import parts
 from vae_exp.errors import Damaged as Damaged
 from vae_exp.errors import UserError
 from vae_exp.folders import CHECKPOINTS, CONFIG, WEIGHTS
 from vae_exp.folders import find as find
 from vae_exp.knobs import KNOBS, check_knob
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs import plain
 from vae_exp.runs.metrics import read_metrics as read_metrics
 from vae_exp.runs.metrics import write_metrics as write_metrics
@@ -77,7 +77,7 @@ def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
             if name not in config:
                 raise UserError(f"{name} is missing")
             if name not in KNOBS:
-                signatures.check(config[name], name)
+                parts.check(config[name], name)
         for name in KNOBS:
             if name in config:
                 check_knob(name, config[name])

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Origin, answer
-from vae_exp.building import build
 from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.data.settings import check_source
 from vae_exp.errors import Damaged, UserError, check_positive
 from vae_exp.figures import Style
 from vae_exp.models.objectives import Compiled
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.probability.streams import stream_seed
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
 from vae_exp.runs import saving
