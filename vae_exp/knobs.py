@@ -46,8 +46,8 @@ class Config:
     index: NonNegative | None = knob(None, "which image to look at")
     mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")
     split: str | None = knob(None, "which images", choices=("train", "validation", "test"))
-    digits: tuple[int, ...] = knob((), "classes to go between: [3,8]")
-    indices: tuple[int, ...] = knob((), "images to go between: [12,345]")
+    digits: tuple[Digit, ...] = knob((), "classes to go between: [3,8]")
+    indices: tuple[NonNegative, ...] = knob((), "images to go between: [12,345]")
     name: str | None = knob(None, "what to call a run in tables and captions", pattern=NAME)
     plugins: tuple[str, ...] = knob((), "modules of your own that parts come from: [mine]")
 

@@ -240,16 +240,17 @@ def _refused(target: Any, key: str) -> UserError | None:
     """Why a name may not be a part at a key, if it may not; imports only what may be."""
     group = key.partition(".")[0]
     what, known = f"a class that conf/{group} names", of(group)
-    module = str(target).rpartition(".")[0]
+    name = str(target)
+    module = name.rpartition(".")[0]
     library = LIBRARIES.get(group)
     modules = {*_trusted, *([library.module] if library and library.harmless else [])}
-    if target not in known and any(_is_in(target, each) for each in modules):
+    if name not in known and any(_is_in(name, each) for each in modules):
         what, known = f"a class of {module}", _classes(module, modules)
-    if target in known:
+    if name in known:
         return None
-    close = difflib.get_close_matches(str(target), known, n=1)
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    if not hint and module.replace(".", "").isidentifier() and not _is_in(target, "vae_exp"):
+    if not hint and module.replace(".", "").isidentifier() and not _is_in(name, "vae_exp"):
         hint = f"; a class of your own needs plugins=[{module}]"
     return UserError(f"{key}.{TARGET} must be {what}, got {target!r}{hint}")
 
@@ -306,10 +307,14 @@ def _is_open(part: Any) -> bool:
 def _adapter(annotation: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter  # 0.1 s, which --help and --cfg do not need
     from pydantic.errors import PydanticUserError
+    from pydantic_core import SchemaError
 
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
         return TypeAdapter(annotation, config=strict)
+    except SchemaError:  # a protocol, which no plain value is
+        others = [each for each in options(annotation) if not _is_protocol(each)]
+        return TypeAdapter(Union[tuple(others) or (Callable,)], config=strict)  # noqa: UP007
     except (PydanticUserError, NameError):  # an annotation that says nothing that can be checked
         return TypeAdapter(Any)
 
@@ -356,11 +361,15 @@ def _fits(kind: Any, part: Any) -> bool:
         return True
     if origin is Callable:
         return _has(part, "__call__") if len(get_args(kind)) < 2 else _fits(get_args(kind)[1], part)
-    if getattr(origin, "_is_protocol", False):
+    if _is_protocol(origin):
         methods = [name for name, each in vars(origin).items() if inspect.isfunction(each)]
         ours = [name for name in methods if name == "__call__" or not name.startswith("_")]
         return all(_has(part, name) for name in ours)
     return inspect.isclass(origin) and issubclass(part, origin)
+
+
+def _is_protocol(kind: Any) -> bool:
+    return bool(getattr(_origin(kind), "_is_protocol", False))
 
 
 def _has(part: type, method: str) -> bool:

@@ -187,7 +187,8 @@ def _run(cfg: DictConfig, overrides: list[Override]) -> None:
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     if not chosen:
         place = folders.claim(place)
-        OmegaConf.update(cfg, "hydra.run.dir", str(place))
+        with flag_override(cfg, "readonly", False):
+            cfg.hydra.run.dir = str(place)
     folders.make(place / folders.LOCK.parent, exist_ok=True)
     try:
         # Held before Hydra writes what resume=latest looks for.

@@ -183,17 +183,19 @@ def problems(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserErr
     changed = {each for override in overrides for each in _changes(override)}
     plain = OmegaConf.to_container(cfg, resolve=False)
     for group in GROUPS:
-        if {group, *parts.HOLDS.get(group, ())} & changed:
-            yield from _without_echoes(list(_of_group(cfg, group)), plain)
+        deep = bool({group, *parts.HOLDS.get(group, ())} & changed)
+        yield from _without_echoes(list(_of_group(cfg, group, deep)), plain)
 
 
-def _of_group(cfg: DictConfig, group: str) -> Iterator[UserError]:
+def _of_group(cfg: DictConfig, group: str, deep: bool) -> Iterator[UserError]:
+    """What is wrong with a group's values; ``deep``: and with those that its classes take."""
     try:
         node = resolved(cfg, group)
     except UserError as error:
         yield error
     else:
-        yield from parts.problems(node, group, reading.kind_of(group))
+        if deep:
+            yield from parts.problems(node, group, reading.kind_of(group))
 
 
 def _check_knob(cfg: DictConfig, name: str) -> None:

@@ -1,6 +1,6 @@
 """A run's folder: what is saved in it, how it is found and loaded again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ class Run:
     model: VAE
 
 
-def load(spec: str) -> Run:
+def load(spec: str, plugins: Sequence[str] = ()) -> Run:
     """The run that ``spec`` names, with the weights of its end or of the checkpoint named.
 
     Nothing in the folder is executed: weights are read by safetensors or ``weights_only``, the
-    config is plain YAML, and it builds only parts. Raises UserError if it does not fit.
+    config is plain YAML, and it builds only parts: those of the package, and of ``plugins``, the
+    modules of your own that the run was made with. Raises UserError if it does not fit.
     """
+    parts.trust(plugins)
     path = find(spec)
     folder = path if path.is_dir() else path.parent
     if folder.name == CHECKPOINTS:
@@ -71,6 +73,7 @@ def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
     check_schema(path, contents.get("schema"))
     try:
         config = upgraded_config(plain.resolved(contents))
+        parts.refuse_unnamed("the run", config.get("plugins"))
         for name in needed:
             if name in NEWER and name not in config:
                 continue

@@ -22,6 +22,7 @@ import torch.distributed
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
+from vae_exp import parts
 from vae_exp.data import DigitsDataModule, EpochBatches, Share
 from vae_exp.errors import UserError
 from vae_exp.training.hardware import Hardware
@@ -140,7 +141,7 @@ class Helper:
         self.name = f"process {rank + 1} of {processes}"
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vae_exp.training.helper", str(folder)],
+            [sys.executable, "-m", "vae_exp.training.helper", str(folder), *parts.trusted()],
             env={**os.environ, "LOCAL_RANK": str(rank)},
             stdin=subprocess.PIPE,  # never written to: its end tells that this process has ended
             stdout=subprocess.DEVNULL,
