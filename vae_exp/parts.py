@@ -209,8 +209,11 @@ def _of_value(kind: Any, value: Any, key: str) -> Iterator[UserError]:
 
 
 def _holds_parts(kind: Any, value: Any) -> bool:
-    by_name = isinstance(value, dict) and any(_origin(each) in MAPPINGS for each in options(kind))
-    return by_name or any(map(is_part, _items(value).values()))
+    """Whether what lies in a value is to be held against what its kind says of it, one by one."""
+    if isinstance(value, dict) and any(_origin(each) in MAPPINGS for each in options(kind)):
+        return True
+    of_many = any(_origin(each) in (Any, *LISTS) for each in options(kind))
+    return of_many and any(map(is_part, _items(value).values()))
 
 
 def _of_part(node: dict[str, Any], key: str, kind: Any) -> Iterator[UserError]:

@@ -187,7 +187,7 @@ def _run(cfg: DictConfig, overrides: list[Override]) -> None:
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     if not chosen:
         place = folders.claim(place)
-        with flag_override(cfg, "readonly", False):
+        with flag_override(cfg.hydra, "readonly", False):
             cfg.hydra.run.dir = str(place)
     folders.make(place / folders.LOCK.parent, exist_ok=True)
     try:

@@ -12,11 +12,8 @@ from vae_exp.errors import UserError, first_line
 from vae_exp.models.vae import VAE
 from vae_exp.ranges import Fraction, NonNegativeNumber, PositiveNumber
 
-LENGTHS = (
-    "T_max",
-    "total_iters",
-    "total_steps",
-)  # as schedules of torch name their number of steps
+# As schedules of torch name their number of steps.
+LENGTHS = ("T_max", "total_iters", "total_steps")
 
 
 def check_lr(lr: float) -> None:
