@@ -67,6 +67,7 @@ class Config:
 
 KNOBS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if "help" in f.metadata}
 GROUPS = [f.name for f in fields(Config) if f.name not in KNOBS and f.name != "schema"]
+OPTIONAL = ["experiment", "search"]  # groups of which a command need not choose
 _HINTS = typing.get_type_hints(Config, include_extras=True)
 
 
@@ -90,9 +91,8 @@ def choices(group: str, folders: Iterable[Path] = ()) -> list[str]:
 
 
 def all_groups() -> list[str]:
-    """The groups, those without a default (such as `experiment`) last."""
-    folders = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
-    return [*GROUPS, *(name for name in folders if name not in GROUPS)]
+    """The groups, those without a default last."""
+    return [*GROUPS, *OPTIONAL]
 
 
 def limits(name: str) -> str:

@@ -96,6 +96,7 @@ class Scheduled:
 
     optimizer, schedule: what makes them, from the weights and from the optimiser. A schedule is of
     ``torch.optim.lr_scheduler``; if its length is not given, it is that of the run in steps.
+    Raises UserError if they cannot be had together, or not be moved on step by step.
     """
 
     def __init__(
@@ -105,26 +106,33 @@ class Scheduled:
     ):
         self.optimizer = optimizer
         self.schedule = schedule
-
-    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """Both, for a run of ``steps`` steps; raises UserError if they cannot be had together."""
-        try:
-            optimizer = self.optimizer(model.parameters())
-            schedule = self.schedule and self.schedule(optimizer, **self._length(steps))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"optimizer: {first_line(error)}") from error
-        closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+        tried, followed = self._made([torch.nn.Parameter(torch.zeros(1, 1))], 2)
+        closure = inspect.signature(type(tried).step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise UserError(
-                f"optimizer: {type(optimizer).__name__} asks for the loss several times a step, "
-                "which training here does not: take another"
+                f"optimizer: {type(tried).__name__} asks for the loss several times a step, which "
+                "training here does not: take another"
             )
-        if isinstance(schedule, ReduceLROnPlateau):
+        if isinstance(followed, ReduceLROnPlateau):
             raise UserError(
                 "optimizer.schedule: ReduceLROnPlateau follows a number that is not known at each "
                 "step: take a schedule of steps"
             )
-        return optimizer, schedule or None
+
+    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """Both, for a run of ``steps`` steps."""
+        return self._made(list(model.parameters()), steps)
+
+    def _made(
+        self, weights: list[torch.nn.Parameter], steps: int
+    ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        try:
+            optimizer = self.optimizer(weights)
+            if self.schedule is None:
+                return optimizer, None
+            return optimizer, self.schedule(optimizer, **self._length(steps))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {first_line(error)}") from error
 
     def _length(self, steps: int) -> dict[str, int]:
         assert self.schedule is not None
