@@ -7,6 +7,7 @@ from typing import Any
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis
 from vae_exp.errors import UserError
+from vae_exp.figures import forget_habits
 from vae_exp.knobs import GROUPS
 from vae_exp.parts import build
 from vae_exp.runs import loading
@@ -23,6 +24,7 @@ def execute(
     folder: the run's, if the task trains.
     A look at a run takes the run's own seed if none is given.
     """
+    forget_habits()
     task = build(config["task"], "task", Callable)
     if isinstance(task, Train):
         assert folder is not None
@@ -40,6 +42,7 @@ def execute(
 
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
+    forget_habits()
     config, task = _recorded(folder)
     print(f"resuming {folder}", flush=True)
     return task(config, folder.resolve())

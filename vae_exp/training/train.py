@@ -116,7 +116,7 @@ class Train:
         else:
             saving.write_config(folder, config)
         seed = config["seed"]
-        analyses = self._suited(module.model, data.splits, console)
+        analyses, skipped = self._suited(module.model, data.splits, console)
         checkpoints = self._checkpoints(config, folder, data, logger, interrupts)
         origin = Origin(seed, self.name)
         callbacks: list[pl.Callback] = [EpochProgress(self.epochs), checkpoints]
@@ -139,6 +139,7 @@ class Train:
                 "name": self.name,
                 "seed": seed,
                 "epochs": self.epochs,
+                "skipped": skipped,
                 **saving.provenance(),
             },
             "data": describe_data(data.splits, data.splits.test),
@@ -159,10 +160,12 @@ class Train:
         for analysis in analyses:
             with console.status(analysis.name):
                 found = answer(analysis, module.model, data.splits, seed, origin)
-            if found is not None:
-                looks.append(found)
-                keep(found, seed, folder, style)
-                board.add_figures(logger.experiment, found.findings.figures, last_step)
+            if isinstance(found, str):
+                saving.add_skipped(folder, analysis.name, found)
+                continue
+            looks.append(found)
+            keep(found, seed, folder, style)
+            board.add_figures(logger.experiment, found.findings.figures, last_step)
         logger.experiment.close()
         save_weights(module.model, folder / folders.WEIGHTS)
         console.print(summary(metrics, data.splits, folder))
@@ -215,18 +218,20 @@ class Train:
             objective = Compiled(objective)
         return hardware.module(model, objective, optimizer, config["seed"])
 
-    def _suited(self, model: VAE, splits: Splits, console: Console) -> list[Analysis]:
-        """The analyses that will be put to the model; says which are skipped, and why."""
-        suited = []
+    def _suited(
+        self, model: VAE, splits: Splits, console: Console
+    ) -> tuple[list[Analysis], dict[str, str]]:
+        """The analyses that will be put to the model, and why others are not, which it prints."""
+        suited, skipped = [], {}
         for analysis in self.analyses.values():
             reason = analysis.unsuited(model, splits)
             if reason is None:
                 suited.append(analysis)
             else:
-                console.print(
-                    f"{analysis.name} is skipped: {reason}", markup=False, highlight=False
-                )
-        return suited
+                skipped[analysis.name] = reason
+                told = f"{analysis.name} is skipped: {reason}"
+                console.print(told, markup=False, highlight=False)
+        return suited, skipped
 
 
 def images(config: dict[str, Any], start: checkpointing.Start | None) -> DigitsDataModule:
