@@ -7,15 +7,13 @@ read.
 
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -30,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_exp import parts
-from vae_exp.config import hints, reading
+from vae_exp.config import choosing, hints, reading
 from vae_exp.config.reading import trains as trains
 from vae_exp.config.words import line
 from vae_exp.config.words import parse as parse
@@ -79,11 +77,8 @@ def initialized() -> Iterator[None]:
 
 def context() -> HydraContext:
     """What Hydra's jobs and launchers are handed while it is initialized; it calls nothing back."""
-    return HydraContext(GlobalHydra.instance().config_loader(), Callback())
-
-
-class Swept(UserError):
-    """Several values for a key of a command that is no sweep."""
+    silent: Any = Callback()
+    return HydraContext(GlobalHydra.instance().config_loader(), silent)
 
 
 @dataclass
@@ -97,14 +92,14 @@ class Attempt:
 
     def config(self, sweeping: bool = False) -> DictConfig:
         """The config, if no word is wrong; raises UserError. A sweep may give several values."""
-        wrong = [each for each in self.wrong if not (sweeping and isinstance(each, Swept))]
+        wrong = [each for each in self.wrong if not (sweeping and isinstance(each, choosing.Swept))]
         all_of(_told(wrong, self.overrides))
         HydraConfig.instance().set_config(self.cfg)
         return self.cfg
 
     def check(self, sweeping: bool = False) -> DictConfig:
         """The config, with no value wrong and every word read; raises UserError for all else."""
-        wrong = [each for each in self.wrong if not (sweeping and isinstance(each, Swept))]
+        wrong = [each for each in self.wrong if not (sweeping and isinstance(each, choosing.Swept))]
         told = {override.key_or_group for override in self.overrides if override not in self.sound}
         if not told & {*all_groups()}:  # without its choice a command is another one
             wrong += problems(self.cfg, self.sound)
@@ -121,7 +116,7 @@ def attempt(overrides: Sequence[Override]) -> Attempt:
     wrong: list[UserError] = []
     sound: list[Override] = []
     for override in overrides:
-        faults = [*_of_key(override), *_of_choice(override, overrides)][:1]
+        faults = choosing.faults(override, overrides)[:1]
         wrong += faults
         if not faults:
             sound.append(override)
@@ -283,58 +278,6 @@ def resumed(overrides: list[Override]) -> DictConfig:
     if cfg.resume is None:
         raise UserError("resume must be latest or a run's folder, got null")
     return cfg
-
-
-def _of_key(override: Override) -> Iterator[UserError]:
-    key = override.key_or_group
-    root, *below = re.split(r"[./]", key)
-    hydra_keys = [declared.name for declared in fields(HydraConf)]
-    if root not in [*KNOBS, *all_groups(), "hydra"]:
-        yield hints.unknown(key)
-    elif key == "hydra":
-        yield UserError("hydra is given key by key, such as hydra.verbose=true")
-    elif override.is_add() and root == "hydra" and below and below[0] not in hydra_keys:
-        yield hints.unknown(key)
-    elif override.is_delete() and key in [*KNOBS, *GROUPS]:
-        yield UserError(f"{key} cannot be taken away, only given a value: {key}=...")
-    elif override.is_sweep_override():
-        yield Swept(f"{override.input_line} is several values for {key}: add -m to sweep")
-
-
-def _of_choice(override: Override, overrides: Iterable[Override]) -> Iterator[UserError]:
-    """A choice that a group has not, in `conf/`, the working folder's or the searchpath's."""
-    key, value = override.key_or_group, override.value()
-    root = re.split(r"[./]", key)[0]
-    if root not in all_groups() or override.is_sweep_override():
-        return
-    added, elsewhere = _searched(overrides)
-    allowed = choices(root, added)
-    told = f"{root} must be one of {', '.join(allowed)}, got "
-    if override.is_add() and override.package is None and key == root:
-        yield UserError(f"{override.input_line} adds to {key}, which has a value: leave out the +")
-    elif key == root and not override.is_delete():
-        if isinstance(value, str) and value not in allowed and not elsewhere:
-            yield Mistyped(key, told + reprlib.repr(value), choices=allowed)
-        elif not isinstance(value, str | dict) or not value:
-            yield UserError(told + str(override.input_line))
-        elif isinstance(value, str) and len(found := _files(root, value, added)) > 1:
-            names = " and ".join(map(str, found))
-            yield UserError(f"{key}={value} is both {names}: give yours another name")
-    elif root not in GROUPS:
-        yield UserError(told + str(override.input_line))
-
-
-def _files(group: str, name: str, added: Iterable[Path]) -> list[Path]:
-    places = [CONF, *([own] if (own := own_conf()) else []), *added]
-    return [file for place in places if (file := place / group / f"{name}.yaml").is_file()]
-
-
-def _searched(overrides: Iterable[Override]) -> tuple[list[Path], bool]:
-    """The folders that hydra.searchpath adds, and whether it adds others than folders."""
-    given = [each.value() for each in overrides if each.key_or_group == "hydra.searchpath"]
-    texts = [str(getattr(each, "text", each)) for value in given for each in value or ()]
-    added = [Path(text.removeprefix("file://")) for text in texts if text.startswith("file://")]
-    return added, len(added) < len(texts)
 
 
 def resolved(cfg: DictConfig, key: str) -> Any:
