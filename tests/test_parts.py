@@ -207,7 +207,7 @@ def test_a_part_of_another_kind_is_refused() -> None:
         "prior": {"_target_": "vae_exp.models.likelihoods.BernoulliLikelihood"},
     }
     [line] = told(node, "model", VAE)
-    assert line.startswith("model.prior must be of kind Prior or NoneType, got BernoulliLikelihood")
+    assert line.startswith("model.prior must be of kind Prior, got BernoulliLikelihood")
     assert told({"_target_": "vae_exp.models.likelihoods.BernoulliLikelihood"}, "model", Prior)
 
 

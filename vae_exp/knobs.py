@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 from omegaconf import MISSING
 
-from vae_exp import parts, ranges
+from vae_exp import annotations, ranges
 from vae_exp.errors import UserError
 from vae_exp.parts import CONF
 from vae_exp.ranges import Digit, NonNegative, Positive, PositiveNumber
@@ -98,13 +98,13 @@ def all_groups() -> list[str]:
 def limits(name: str) -> str:
     """A knob's range, such as `>= 1` or `from 0 to 9`; empty if every value is allowed."""
     if KNOBS[name].metadata["choices"]:
-        return parts.in_words(kind(name)).removesuffix(", or null")
+        return annotations.in_words(kind(name)).removesuffix(", or null")
     return "".join(ranges.limits(each) for each in (kind(name), *typing.get_args(kind(name))))
 
 
 def expected(name: str) -> str:
     """What a knob accepts, in words: its type and its range."""
-    return parts.in_words(kind(name))
+    return annotations.in_words(kind(name))
 
 
 def check_knob(name: str, value: Any) -> None:
@@ -116,7 +116,9 @@ def check_knob(name: str, value: Any) -> None:
             f"got {reprlib.repr(value)}"
         )
     default = [] if KNOBS[name].default == () else KNOBS[name].default  # known to be right
-    if (type(value), value) != (type(default), default) and not parts.accepts(kind(name), value):
+    if (type(value), value) != (type(default), default) and not annotations.accepts(
+        kind(name), value
+    ):
         raise UserError(f"{name} must be {expected(name)}, got {reprlib.repr(value)}")
 
 

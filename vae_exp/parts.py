@@ -15,36 +15,24 @@ So a config that comes from elsewhere runs nothing but this package and what a p
 import difflib
 import importlib
 import inspect
-import json
 import os
 import reprlib
 import sys
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from vae_exp import annotations
 from vae_exp.errors import Mistyped, UserError, all_of, first_line
-from vae_exp.ranges import limits
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 TARGET = "_target_"
 HOLDS = {"model": ("prior", "likelihood", "posterior")}  # groups whose parts lie in another's
-PLAIN: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    Path: "a path",
-    types.NoneType: "null",
-}
-LISTS = (list, tuple, Sequence, Iterable)
-MAPPINGS = (dict, Mapping)
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ def trust(plugins: Iterable[str]) -> None:
 
 
 def trust_libraries() -> None:
-    """Let the classes of all LIBRARIES be named: only for a config that a person composes here."""
+    """Let every group of LIBRARIES hold its library's classes: if a person composes its config."""
     _trusted.update(library.module for library in LIBRARIES.values())
 
 
@@ -164,7 +152,9 @@ def _of_text(node: Any, key: str) -> Iterator[UserError]:
 def _kind_of(node: Any, key: str, kind: Any) -> Any:
     """What a node must be: a library's class need only be what a part of ours makes use of."""
     within = _within(node, key)
-    return kind if within is None else next(iter(parameters(within).values())).annotation
+    if within is None:
+        return kind
+    return next(iter(annotations.parameters(within).values())).annotation
 
 
 def _within(node: Any, key: str) -> Any:
@@ -181,18 +171,18 @@ def _is_in(target: Any, module: str) -> bool:
 
 def _built(value: Any, key: str, kind: Any) -> Any:
     if not is_part(value):
-        inner = _inner(kind)
+        inner = annotations.inner(kind)
         items = {name: _built(item, "", inner) for name, item in _items(value).items()}
         return list(items.values()) if isinstance(value, list) else items or value
     part = _named(value[TARGET])
     within = _within(value, key)
     kind = _kind_of(value, key, kind)
-    declared = parameters(part)
+    declared = annotations.parameters(part)
     given = {
         name: _built(item, "", declared[name].annotation if name in declared else Any)
         for name, item in _items(value).items()
     }
-    made = partial(part, **given) if _late(kind) else part(**given)
+    made = partial(part, **given) if annotations.is_late(kind) else part(**given)
     return made if within is None else within(made)
 
 
@@ -201,19 +191,19 @@ def _of_value(kind: Any, value: Any, key: str) -> Iterator[UserError]:
         yield from _of_part(value, key, kind)
     elif _holds_parts(kind, value):
         for name, item in _items(value).items():
-            yield from _of_value(_inner(kind), item, f"{key}.{name}")
-    elif not accepts(kind, value):
+            yield from _of_value(annotations.inner(kind), item, f"{key}.{name}")
+    elif not annotations.accepts(kind, value):
         got = reprlib.repr(value)
-        listed = f": write [{got}]" if accepts(kind, [value]) else ""
-        yield UserError(f"{key} must be {in_words(kind)}, got {got}{listed}")
+        listed = f": write [{got}]" if annotations.accepts(kind, [value]) else ""
+        yield UserError(f"{key} must be {annotations.in_words(kind)}, got {got}{listed}")
 
 
 def _holds_parts(kind: Any, value: Any) -> bool:
     """Whether what lies in a value is to be held against what its kind says of it, one by one."""
-    if isinstance(value, dict) and any(_origin(each) in MAPPINGS for each in options(kind)):
+    kinds = {annotations.origin_of(each) for each in annotations.options(kind)}
+    if isinstance(value, dict) and kinds & {*annotations.MAPPINGS}:
         return True
-    of_many = any(_origin(each) in (Any, *LISTS) for each in options(kind))
-    return of_many and any(map(is_part, _items(value).values()))
+    return bool(kinds & {Any, *annotations.LISTS}) and any(map(is_part, _items(value).values()))
 
 
 def _of_part(node: dict[str, Any], key: str, kind: Any) -> Iterator[UserError]:
@@ -223,19 +213,21 @@ def _of_part(node: dict[str, Any], key: str, kind: Any) -> Iterator[UserError]:
         yield refused
         return
     part = _named(target)
-    if not any(_fits(each, part) for each in options(kind)):
-        wanted = " or ".join(getattr(each, "__name__", str(each)) for each in options(kind))
+    kinds = [each for each in annotations.options(kind) if each is not type(None)]
+    if not any(annotations.fits(each, part) for each in kinds):
+        wanted = " or ".join(getattr(each, "__name__", str(each)) for each in kinds)
         yield UserError(f"{key} must be of kind {wanted}, got {part.__name__}")
         return
-    declared = parameters(part)
+    declared = annotations.parameters(part)
     for name, item in _items(node).items():
         if name in declared:
             yield from _of_value(declared[name].annotation, item, f"{key}.{name}")
-        elif not _is_open(part):
+        elif not annotations.is_open(part):
             takes = f"; {target} takes {', '.join(declared) or 'nothing'}"
             yield Mistyped(f"{key}.{name}", f"unknown key '{key}.{name}'", takes)
+    late = annotations.is_late(kind)
     for name, parameter in declared.items():
-        if parameter.default is parameter.empty and name not in node and not _late(kind):
+        if parameter.default is parameter.empty and name not in node and not late:
             yield UserError(f"{key}.{name} is missing: {target} needs it")
 
 
@@ -245,8 +237,8 @@ def _refused(target: Any, key: str) -> UserError | None:
     what, known = f"a class that conf/{group} names", of(group)
     name = str(target)
     module = name.rpartition(".")[0]
-    library = LIBRARIES.get(group)
-    modules = {*_trusted, *([library.module] if library and library.harmless else [])}
+    modules = {*_trusted, *(each.module for each in LIBRARIES.values() if each.harmless)}
+    modules -= {each.module for other, each in LIBRARIES.items() if other != group}
     if name not in known and any(_is_in(name, each) for each in modules):
         what, known = f"a class of {module}", _classes(module, modules)
     if name in known:
@@ -276,123 +268,8 @@ def _named(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-@cache
-def parameters(part: Any) -> dict[str, inspect.Parameter]:
-    """The keywords of a constructor, their annotations resolved; Any for one that cannot be."""
-    try:
-        signature = inspect.signature(part, eval_str=True)
-    except (NameError, SyntaxError):
-        signature = inspect.signature(part)
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {
-        each.name: each.replace(annotation=Any) if _is_unsaid(each.annotation) else each
-        for each in signature.parameters.values()
-        if each.kind not in several
-    }
-
-
-def _is_unsaid(annotation: Any) -> bool:
-    return annotation is inspect.Parameter.empty or isinstance(annotation, str)
-
-
 def named_parameters(target: Any, key: str) -> list[str]:
     """The keywords that the class named at a key takes; none if it may not be named there."""
-    return [] if _refused(target, key) is not None else list(parameters(_named(target)))
-
-
-def _is_open(part: Any) -> bool:
-    """Whether a constructor takes any keyword; one that hands all on, as a Module's, says none."""
-    kinds = {each.kind for each in inspect.signature(part).parameters.values()}
-    return inspect.Parameter.VAR_KEYWORD in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds
-
-
-@cache
-def _adapter(annotation: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter  # 0.1 s, which --help and --cfg do not need
-    from pydantic.errors import PydanticUserError
-    from pydantic_core import SchemaError
-
-    strict = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-    try:
-        return TypeAdapter(annotation, config=strict)
-    except SchemaError:  # a protocol, which no plain value is
-        others = [each for each in options(annotation) if not _is_protocol(each)]
-        return TypeAdapter(Union[tuple(others) or (Callable,)], config=strict)  # noqa: UP007
-    except (PydanticUserError, NameError):  # an annotation that says nothing that can be checked
-        return TypeAdapter(Any)
-
-
-def accepts(annotation: Any, value: Any) -> bool:
-    """Whether a plain value fits an annotation: true is no integer and "3" no number."""
-    try:
-        _adapter(annotation).validate_json(json.dumps(value))
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def options(annotation: Any) -> list[Any]:
-    """The branches of a union, without what is said of their values."""
-    origin = _origin(annotation)
-    if origin is Annotated:
-        return options(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return [each for branch in get_args(annotation) for each in options(branch)]
-    return [annotation]
-
-
-def _origin(annotation: Any) -> Any:
-    return get_origin(annotation) or annotation
-
-
-def _inner(annotation: Any) -> Any:
-    """What a mapping or a list holds, by its annotation."""
-    found = [each for each in options(annotation) if _origin(each) in (*LISTS, *MAPPINGS)]
-    items = [item for each in found for item in get_args(each) if item is not ...]
-    return items[-1] if items else Any
-
-
-def _late(kind: Any) -> bool:
-    """Whether an annotation asks for what makes an object, ``Callable[..., Optimizer]``."""
-    return any(_origin(each) is Callable and len(get_args(each)) == 2 for each in options(kind))
-
-
-def _fits(kind: Any, part: Any) -> bool:
-    """Whether an object of a class is of a kind; of a protocol, if it has each of its methods."""
-    origin = _origin(kind)
-    if kind is Any:
-        return True
-    if origin is Callable:
-        return _has(part, "__call__") if len(get_args(kind)) < 2 else _fits(get_args(kind)[1], part)
-    if _is_protocol(origin):
-        methods = [name for name, each in vars(origin).items() if inspect.isfunction(each)]
-        ours = [name for name in methods if name == "__call__" or not name.startswith("_")]
-        return all(_has(part, name) for name in ours)
-    return inspect.isclass(origin) and issubclass(part, origin)
-
-
-def _is_protocol(kind: Any) -> bool:
-    return bool(getattr(_origin(kind), "_is_protocol", False))
-
-
-def _has(part: type, method: str) -> bool:
-    return any(callable(vars(each).get(method)) for each in part.__mro__)
-
-
-def in_words(annotation: Any) -> str:
-    """An annotation as a person says it, such as `an integer >= 1 or null`."""
-    origin, args = _origin(annotation), get_args(annotation)
-    if annotation in PLAIN:
-        return PLAIN[annotation]
-    if origin is Annotated:
-        return f"{in_words(args[0])} {limits(annotation)}".strip()
-    if origin in (Union, types.UnionType):
-        null = ", or null" if types.NoneType in args else ""
-        return " or ".join(in_words(each) for each in args if each is not types.NoneType) + null
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin in LISTS:
-        return f"a list, each {in_words(args[0])}" if args else "a list"
-    if origin in MAPPINGS:
-        return "a mapping"
-    return f"a {annotation.__name__}" if inspect.isclass(annotation) else str(annotation)
+    if _refused(target, key) is not None:
+        return []
+    return list(annotations.parameters(_named(target)))

@@ -105,8 +105,9 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override]) -> None:
             sys.exit(command.resume(overrides))
         _resume(overrides)
         return
-    parts.trust_libraries()
     attempt = composing.attempt(overrides)
+    if reading.trains(attempt.cfg):  # else the config is that of a run, which may be anybody's
+        parts.trust_libraries()
     multirun = args.multirun or attempt.cfg.hydra.mode == RunMode.MULTIRUN
     if multirun and not shows:
         from vae_exp.sweeping import command
