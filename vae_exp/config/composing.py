@@ -177,9 +177,11 @@ def problems(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserErr
     yield from reading.problems(cfg, overrides, _composed_of)
     changed = {each for override in overrides for each in _changes(override)}
     plain = OmegaConf.to_container(cfg, resolve=False)
+    found: list[UserError] = []
     for group in GROUPS:
         deep = bool({group, *parts.HOLDS.get(group, ())} & changed)
-        yield from _without_echoes(list(_of_group(cfg, group, deep)), plain)
+        found += _of_group(cfg, group, deep)
+    yield from _without_echoes(found, plain)
 
 
 def _of_group(cfg: DictConfig, group: str, deep: bool) -> Iterator[UserError]:

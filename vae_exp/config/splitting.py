@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig
 
 from vae_exp.config.composing import initialized, resolved
+from vae_exp.config.reading import refuse_repeated
 from vae_exp.config.words import line, parse
 from vae_exp.errors import UserError
 
@@ -23,13 +24,13 @@ def jobs(cfg: DictConfig, overrides: list[Override]) -> list[list[Override]]:
     cfg: composed from what is fixed. Raises UserError if the overrides make no job.
     """
     refuse_shared(cfg)
+    refuse_repeated(overrides)
     sweeper = resolved(cfg, "hydra.sweeper") or {}
     if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
-        _refuse_doubles(overrides)
         return [[override for override in overrides if not override.is_sweep_override()]]
     params = parse(f"{key}={value}" for key, value in (sweeper["params"] or {}).items())
     own = [override for override in overrides if override.is_hydra_override()]
-    _refuse_doubles(overrides, params)
+    _refuse_fixed_twice(overrides, params)
     swept = [*params, *(override for override in overrides if not override.is_hydra_override())]
     count = math.prod(map(_count, swept))
     if count > MOST_JOBS:
@@ -68,24 +69,15 @@ def _count(override: Override) -> int:
     return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
-def _refuse_doubles(overrides: Iterable[Override], params: Iterable[Override] = ()) -> None:
-    """Raise UserError if a key is given twice, of which only one would count.
-
-    params: what `hydra.sweeper.params` holds.
-    """
-    said = {_place(each): f"{each.input_line} in hydra.sweeper.params" for each in params}
+def _refuse_fixed_twice(overrides: Iterable[Override], params: Iterable[Override]) -> None:
+    """Raise UserError if a word gives a key that `hydra.sweeper.params` holds too."""
+    held = {each.key_or_group: each for each in params}
     for override in overrides:
-        key = _place(override)
-        if key in said:
+        if each := held.get(override.key_or_group):
             raise UserError(
-                f"{override.key_or_group} is given twice, by {said[key]} and by "
-                f"{override.input_line}: leave one of them out"
+                f"{override.key_or_group} is given twice, by {each.input_line} in "
+                f"hydra.sweeper.params and by {override.input_line}: leave one of them out"
             )
-        said[key] = str(override.input_line)
-
-
-def _place(override: Override) -> tuple[str, str | None, bool]:
-    return override.key_or_group, override.package, override.is_delete()
 
 
 def refuse_shared(cfg: DictConfig) -> None:
