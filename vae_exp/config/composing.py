@@ -7,7 +7,7 @@ read.
 
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +101,9 @@ class Attempt:
         """The config, with no value wrong and every word read; raises UserError for all else."""
         wrong = [each for each in self.wrong if not (sweeping and isinstance(each, choosing.Swept))]
         told = {override.key_or_group for override in self.overrides if override not in self.sound}
-        if not told & {*all_groups()}:  # without its choice a command is another one
+        if told & {*all_groups()}:  # without its choice a command is another one
+            wrong += _of_knobs(self.cfg)
+        else:
             wrong += problems(self.cfg, self.sound)
             if not sweeping:
                 command = "run" if reading.trains(self.cfg) else "look"
@@ -126,6 +128,8 @@ def attempt(overrides: Sequence[Override]) -> Attempt:
                 cfg = compose("config", line(sound), return_hydra_config=True)
         except REFUSALS as error:
             wrong.append(_translated(error, sound))
+            if not sound:  # it is a file in `conf/` that does not compose
+                all_of(wrong)
             sound.remove(_culprit(sound))
         else:
             if cfg.hydra.output_subdir != RECORDS:
@@ -167,8 +171,7 @@ def problems(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserErr
     for key in cfg:
         if key not in KNOBS and key not in GROUPS and key not in {"schema", "hydra"}:
             yield hints.unknown(str(key))
-    for name in KNOBS:
-        yield from _raised(_check_knob, cfg, name)
+    yield from _of_knobs(cfg)
     for group in GROUPS:
         if not isinstance(cfg.hydra.runtime.choices.get(group), str):
             yield UserError(f"{group} must be one of {', '.join(choices(group))}")
@@ -195,18 +198,15 @@ def _of_group(cfg: DictConfig, group: str, deep: bool) -> Iterator[UserError]:
             yield from parts.problems(node, group, reading.kind_of(group))
 
 
-def _check_knob(cfg: DictConfig, name: str) -> None:
-    value = resolved(cfg, name)
-    check_knob(name, value)
-    if name == "plugins":
-        parts.refuse_unnamed("the config", value)
-
-
-def _raised(act: Callable[..., None], *arguments: Any) -> Iterator[UserError]:
-    try:
-        act(*arguments)
-    except UserError as error:
-        yield error
+def _of_knobs(cfg: DictConfig) -> Iterator[UserError]:
+    for name in KNOBS:
+        try:
+            value = resolved(cfg, name)
+            check_knob(name, value)
+            if name == "plugins":
+                parts.refuse_unnamed("the config", value)
+        except UserError as error:
+            yield error
 
 
 def _changes(override: Override) -> list[str]:
