@@ -27,8 +27,8 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from warm import Forked
 
-from vae_exp.building import build
 from vae_exp.config import composing
+from vae_exp.parts import build
 from vae_exp.training.train import Train
 
 SMALL = (

@@ -70,3 +70,15 @@ def test_no_two_classes_share_a_name() -> None:
 def test_the_floors_are_all_packages_that_there_are() -> None:
     found = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert found == {*FLOORS}
+
+
+@pytest.mark.parametrize("file", MODULES, ids=dotted)
+def test_hydra_is_used_by_its_public_interface(file: Path) -> None:
+    assert not [name for name in imported(file) if name.startswith("hydra._")]
+    assigned = [
+        ast.unparse(target)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    ]
+    assert "sys.argv" not in assigned

@@ -25,12 +25,12 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 
 from vae_exp import folders
 from vae_exp.analysis.scatter import encoder_means
-from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config.composing import plain_config
 from vae_exp.data import ImageData
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.training import board
 
 WORDS = ("epochs=3", "latent_dim=3", "optimizer.warmup=0.25", "task.figures_every=1")

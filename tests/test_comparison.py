@@ -12,13 +12,13 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_exp import folders
-from vae_exp.building import build
 from vae_exp.cli import main as cli
 from vae_exp.data import ImageData, Splits
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs import comparison, describing
 from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.weights import save_weights

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from vae_exp.building import build
 from vae_exp.config.composing import composed, parse, plain_config
 from vae_exp.data import Block, ImageData, ImageDataModule
 from vae_exp.errors import UserError
+from vae_exp.parts import build
 from vae_exp.runs.upgrade import upgraded_config
 
 EPOCHS = 3

@@ -10,12 +10,12 @@ from conftest import refusal
 from kill_and_resume import LAST, WEIGHTS, new_run, only_run, small_config, train
 from torch import Tensor
 
-from vae_exp.building import build
 from vae_exp.config.composing import plain_config
 from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, Step
 from vae_exp.models.vae import VAE, Terms
+from vae_exp.parts import build
 from vae_exp.runs.weights import load_checkpoint, load_weights
 from vae_exp.training.callbacks import QuietTensorBoard
 from vae_exp.training.checkpointing import Checkpoints

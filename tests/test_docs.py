@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_exp.config import composing
+from vae_exp.config import composing, splitting
 from vae_exp.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,7 +109,7 @@ def composes(words: tuple[str, ...]) -> None:
         composing.composed(overrides)
         return
     fixed = composing.composed([one for one in overrides if not one.is_sweep_override()])
-    for job in composing.jobs(fixed, overrides) if "-m" in words else [overrides]:
+    for job in splitting.jobs(fixed, overrides) if "-m" in words else [overrides]:
         composing.check(composing.composed(job), job)
 
 

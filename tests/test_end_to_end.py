@@ -109,8 +109,8 @@ def test_metrics_say_what_they_are_about(run: Path) -> None:
 
 
 def test_the_reported_elbo_is_that_of_the_saved_weights(run: Path) -> None:
-    from vae_exp.building import build
     from vae_exp.data import ImageData
+    from vae_exp.parts import build
 
     loaded = loading.load(str(run))
     loaded.config["data"]["root"] = str(mnist_folder() or "data")

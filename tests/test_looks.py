@@ -15,7 +15,6 @@ from vae_exp.analysis.completion import Completion
 from vae_exp.analysis.evaluate import Evaluate
 from vae_exp.analysis.interpolation import Interpolation
 from vae_exp.analysis.samples import Samples
-from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config import composing, reading
 from vae_exp.data.sources.mnist import Mnist
@@ -25,6 +24,7 @@ from vae_exp.figures import figure
 from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs.metrics import read_metrics, write_metrics
 
 ABOUT = About(Mnist(), "threshold>0.5", "trained on 3 images")

@@ -16,12 +16,12 @@ from conftest import refusal
 from vae_exp import parts
 from vae_exp.analysis.evaluate import by_class
 from vae_exp.analysis.scatter import Scatter
-from vae_exp.building import build
 from vae_exp.config.composing import composed, parse, plain_config
 from vae_exp.data import ImageData, Images, Source, Splits, from_arrays, load_splits
 from vae_exp.data.idx import read_idx
 from vae_exp.errors import UserError
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.training.tasks import execute

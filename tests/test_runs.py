@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
-from vae_exp.building import build
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import ELBO, IWAE
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.upgrade import upgraded_config

@@ -8,7 +8,6 @@ from kill_and_resume import WEIGHTS, small_config, train
 from omegaconf import OmegaConf
 
 from vae_exp.analysis.base import Analysis, Findings
-from vae_exp.building import build
 from vae_exp.cli.main import _main
 from vae_exp.config import composing
 from vae_exp.config.composing import plain_config
@@ -16,6 +15,7 @@ from vae_exp.data import ImageData, Splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.training.train import Train
 

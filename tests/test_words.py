@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from test_comparison import a_model, data_config, make_run, nudged
 
 from vae_exp import folders, knobs
-from vae_exp.building import build
 from vae_exp.cli import main as cli
 from vae_exp.config import composing
 from vae_exp.data import ImageData
 from vae_exp.errors import UserError
+from vae_exp.parts import build
 from vae_exp.runs import describing
 from vae_exp.runs.metrics import write_metrics
 from vae_exp.sweeping import sweeps

@@ -1,10 +1,27 @@
 """What a person did that cannot work, told in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
     """A mistake in the input: one line with what was got, what was expected and what to do."""
+
+
+class Several(UserError):
+    """All the mistakes of a command, a line each."""
+
+    def __init__(self, errors: Sequence[UserError]):
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = errors
+
+
+def all_of(errors: Iterable[UserError]) -> None:
+    """Raise what there is to raise: nothing, an error, or Several."""
+    found = list(errors)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise Several(found)
 
 
 class Damaged(UserError):

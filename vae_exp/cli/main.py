@@ -7,21 +7,21 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import configure_log
+from hydra.core.utils import configure_log, run_job
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from vae_exp import folders, knobs, shell
-from vae_exp.config import composing, experiments, reading
-from vae_exp.errors import UserError
+from vae_exp import folders, knobs, parts, shell
+from vae_exp.cli.options import arguments
+from vae_exp.config import composing, experiments, reading, words
+from vae_exp.errors import Several, UserError
 from vae_exp.surroundings import settle
 from vae_exp.training.interrupts import Interrupted, Interrupts
 
@@ -62,7 +62,8 @@ def main() -> None:
         with Interrupts():
             _main(sys.argv[1:])
     except UserError as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        for each in error.errors if isinstance(error, Several) else [error]:
+            print("error: " + " ".join(str(each).split()), file=sys.stderr)
         sys.exit(REFUSED)
     except OSError as error:
         if error.errno not in NO_ROOM:
@@ -75,26 +76,23 @@ def main() -> None:
 
 
 def _main(argv: list[str]) -> None:
-    args = _arguments(argv)
+    args = arguments(argv)
     if args.help:
         print(help_text())
-    elif args.hydra_help or args.shell_completion:
+    elif args.hydra_help or args.shell_completion or args.version:
         installs = any(word.startswith("install=") for word in args.overrides)
         if args.shell_completion and installs and Path(sys.argv[0]).name == "__main__.py":
             raise UserError(
                 "shells complete the command vae-exp, not python -m vae_exp: "
                 'eval "$(vae-exp -sc install=bash)"'
             )
-        _hydra(argv, _job)
+        _hydras_own()
     else:
-        overrides = composing.parse(args.overrides)
-        flags = [word for word in argv if word not in args.overrides]
-        words = [*flags, *(str(override.input_line) for override in overrides)]
-        _dispatch(args, overrides, words)
+        _dispatch(args, words.parse(args.overrides))
 
 
-def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[str]) -> None:
-    reading.refuse_repeated(overrides)
+def _dispatch(args: argparse.Namespace, overrides: list[Override]) -> None:
+    parts.trust(words.named_plugins(overrides))
     shows = args.cfg or args.info
     if any(override.key_or_group == "resume" for override in overrides):
         if shows:
@@ -107,63 +105,58 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override], words: list[s
             sys.exit(command.resume(overrides))
         _resume(overrides)
         return
-    fixed = [override for override in overrides if not override.is_sweep_override()]
-    cfg = composing.composed(fixed)
-    multirun = args.multirun or composing.resolved(cfg, "hydra.mode") == RunMode.MULTIRUN
+    attempt = composing.attempt(overrides)
+    if reading.trains(attempt.cfg):  # else the config is that of a run, which may be anybody's
+        parts.trust_libraries()
+    multirun = args.multirun or attempt.cfg.hydra.mode == RunMode.MULTIRUN
     if multirun and not shows:
         from vae_exp.sweeping import command
 
+        cfg = attempt.config(sweeping=True)
         experiments.tell(cfg, overrides)
         sys.exit(command.start(cfg, overrides, _look))
-    cfg = composing.composed(overrides)
-    composing.check(cfg, overrides)
-    if not multirun:
-        reading.refuse_hydras(overrides, "run" if composing.trains(cfg) else "look")
+    cfg = attempt.check(sweeping=multirun)
     find = folders.find
     if reading.asks_for(cfg.task) == "sweep":
         from vae_exp.sweeping import sweeps
 
         find = sweeps.find
-    for spec in composing.looked_at(cfg):
+    for spec in reading.looked_at(cfg):
         found = find(spec)
         if spec == "latest" and not shows:
             print(f"latest is {found}", flush=True)
-    if shows:
-        _hydra(words, _job)
-    elif composing.trains(cfg):
+    if args.info:
+        _hydras_own()
+    elif args.cfg:
+        _show(cfg, args)
+    elif reading.trains(cfg):
         experiments.tell(cfg, overrides)
-        _run(words, cfg, overrides)
+        _run(cfg, overrides)
     else:
         _look(cfg, overrides)
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-    parser.exit_on_error = False
-    try:
-        args, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UserError(f"{error}; --help shows what there is") from error
-    for word in rest:
-        if word.startswith("-"):
-            raise UserError(f"unknown option {word!r}; --help shows what there is")
-    args.overrides += rest
-    modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
-    given = [name for name, value in modes.items() if value]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} cannot be given together")
-    if args.resolve and not args.cfg:
-        raise UserError("--resolve belongs to --cfg job")
-    for name in ("config_dir", "config_path", "config_name", "experimental_rerun"):
-        if getattr(args, name):
-            option = "--" + name.replace("_", "-")
-            raise UserError(f"{option} is not supported; hydra.searchpath adds a folder of configs")
-    return args
+def _hydras_own() -> None:
+    """What only Hydra's main answers, such as --hydra-help, by the words as they were typed."""
+    with composing.initialized():  # so that it finds choices of one's own
+        pass
+    hydra.main(config_path=str(composing.CONF), config_name="config", version_base="1.3")(_job)()
 
 
-def _hydra(words: list[str], job: Callable[[DictConfig], Any]) -> None:
-    sys.argv = [sys.argv[0], *words]
-    hydra.main(config_path=str(composing.CONF), config_name="config", version_base="1.3")(job)()
+def _show(cfg: DictConfig, args: argparse.Namespace) -> None:
+    """What --cfg asks for, as YAML."""
+    with flag_override(cfg, ["struct", "readonly"], [False, False]):
+        if args.cfg == "job":
+            del cfg["hydra"]
+    node = OmegaConf.masked_copy(cfg, "hydra") if args.cfg == "hydra" else cfg
+    if args.package not in (None, "_global_"):
+        node = OmegaConf.select(node, args.package)
+        if not OmegaConf.is_config(node):
+            raise UserError(f"--package must be a part of the config, got {args.package!r}")
+        print(f"# @package {args.package}")
+    if args.resolve:
+        OmegaConf.resolve(node)
+    print(OmegaConf.to_yaml(node), end="")
 
 
 def _job(cfg: DictConfig) -> Any:
@@ -175,21 +168,20 @@ def _job(cfg: DictConfig) -> Any:
 
 def _resume(overrides: list[Override]) -> None:
     """Go on with a run in its own folder; its own config is the whole config."""
-    cfg = composing.composed(overrides)
-    spec = composing.resumed(cfg, overrides)
-    with folders.hold_unfinished(spec) as folder:
+    cfg = composing.resumed(overrides)
+    with folders.hold_unfinished(str(cfg.resume)) as folder:
         if folder is not None:
             configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
             from vae_exp.training.tasks import resume
 
             resume(folder)
-        elif spec == "latest":
+        elif cfg.resume == "latest":
             print("nothing to resume: every run in outputs and multirun is finished or under way")
         else:
-            print(f"nothing to resume: {Path(spec)} is finished")
+            print(f"nothing to resume: {Path(cfg.resume)} is finished")
 
 
-def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
+def _run(cfg: DictConfig, overrides: list[Override]) -> None:
     """A single run: a mistake that only it can find is one line too, and leaves no folder."""
     place = Path(composing.resolved(cfg, "hydra.run.dir"))
     chosen = any(override.key_or_group == "hydra.run.dir" for override in overrides)
@@ -199,29 +191,35 @@ def _run(words: list[str], cfg: DictConfig, overrides: list[Override]) -> None:
     before = {path for path in (folder, *folder.parents) if os.path.exists(path)}
     if not chosen:
         place = folders.claim(place)
-        words = [*words, f"hydra.run.dir={composing.quoted(str(place))}"]
+        with flag_override(cfg.hydra, "readonly", False):
+            cfg.hydra.run.dir = str(place)
     folders.make(place / folders.LOCK.parent, exist_ok=True)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints what the disk says as a traceback
-    refused = []
-
-    def job(cfg: DictConfig) -> Any:
-        try:
-            return _job(cfg)
-        except UserError as error:
-            refused.append(error)
-            sys.exit(REFUSED)
-
     try:
-        with folders.hold(place):  # before Hydra writes what resume=latest looks for
-            _hydra(words, job)
-    except SystemExit:
-        if refused:
-            _discard(place.resolve(), before)
-            raise refused[0] from None
-        raise
-    except OSError as error:
+        # Held before Hydra writes what resume=latest looks for.
+        with folders.hold(place), _told_as_it_is() as job, composing.initialized():
+            run_job(job, cfg, "hydra.run.dir", None, composing.context())
+    except (UserError, OSError) as error:
         _discard(place.resolve(), before)
-        raise OSError(error.errno, error.strerror, error.filename or str(place)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, error.filename or str(place)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _told_as_it_is() -> Iterator[Any]:
+    """A job that Hydra may run; what stops it is raised at the end, without Hydra's own lines."""
+    raised: list[Exception] = []
+
+    def job(cfg: DictConfig) -> None:
+        try:
+            _job(cfg)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    yield job
+    if raised:
+        raise raised[0]
 
 
 def _look(cfg: DictConfig, overrides: list[Override]) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from vae_exp import signatures
+from vae_exp import parts
 from vae_exp.config.reading import Composer, Incomplete, leaves
 from vae_exp.errors import Mistyped, UserError
 from vae_exp.knobs import KNOBS, all_groups
 
 SIMILAR = 0.6  # the least difflib ratio of a hint
-Refusal = Callable[[list[str]], UserError | None]
+Faults = Callable[[list[str]], list[UserError]]
 
 
 def unknown(key: str) -> Mistyped:
@@ -22,24 +22,31 @@ def unknown(key: str) -> Mistyped:
     return Mistyped(key, f"unknown key {key!r}")
 
 
+def key_of(error: UserError) -> str:
+    """The key that an error is about: it stands first."""
+    if isinstance(error, Mistyped):
+        return error.key
+    return re.split(r"[\s:=]", str(error).lstrip("'\"+~"), maxsplit=1)[0]
+
+
 def explained(
-    error: Mistyped, overrides: Sequence[Override], compose: Composer, refusal: Refusal
+    error: Mistyped, overrides: Sequence[Override], compose: Composer, faults: Faults
 ) -> str:
     """The line for a mistyped word: with what would be accepted in its place, else what there is.
 
-    compose: words to a config, or UserError; refusal: why words would be refused, None if not.
+    compose: words to a config, or UserError; faults: all that is wrong with words.
     """
-    words = [each for each in overrides if _is_about(error.key, each)]
+    words = [each for each in overrides if is_about(error.key, each)]
     if not words:  # it stands in a file
         return str(error)
     word = max(words, key=lambda each: len(each.key_or_group))
     sound = _sound([str(each.input_line) for each in overrides if each is not word], compose)
     plain = OmegaConf.to_container(compose(sound), resolve=False)
     meant = _meant(error, word, plain)
-    before = refusal(sound) if meant else None
+    before = {str(each) for each in faults(sound)} if meant else set()
     for name, instead in meant.items():
-        after = refusal([*sound, instead])
-        if after is None or isinstance(after, Incomplete) or str(after) == str(before):
+        after = [each for each in faults([*sound, instead]) if not isinstance(each, Incomplete)]
+        if {str(each) for each in after} <= before:
             return f"{error.line}; did you mean {name}?"
     if error.choices or error.there:
         return str(error)
@@ -63,7 +70,7 @@ def _meant(error: Mistyped, word: Override, plain: Any) -> dict[str, str]:
     return {name: f"{name}={value}" for name in names} | {each: each for each in listed}
 
 
-def _is_about(key: str, word: Override) -> bool:
+def is_about(key: str, word: Override) -> bool:
     """Whether a word gives a key, something below it, or a value that holds it."""
     given = word.key_or_group.replace("/", ".")
     return f"{given}.".startswith(f"{key}.") or f"{key}.".startswith(f"{given}.")
@@ -92,7 +99,7 @@ def _nearest(key: str, plain: Any) -> list[str]:
     """Keys of a config that resemble a key, the most similar first; a few."""
     *parents, leaf = re.split(r"[./]", key)
     ranked: dict[str, tuple[float, int, bool, int]] = {}
-    values = dict(_known(plain, hydras=key.startswith("hydra")))
+    values = dict(_known(plain, key))
     for name, value in values.items():
         *above, last = name.lstrip("+").split(".")
         ratio = max(
@@ -115,20 +122,22 @@ def _source(name: str, value: Any, values: dict[str, Any]) -> str:
     return _source(match[1], values[match[1]], values)
 
 
-def _known(plain: Any, hydras: bool) -> Iterator[tuple[str, Any]]:
-    """The keys that can be given, with their values; `+key` if a part takes a key it has not."""
-    if hydras:
+def _known(plain: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The keys that can be given, with their values.
+
+    Below a group also `+key`, if a part takes a key that it has not: for that it is imported.
+    """
+    if key.startswith("hydra"):
         yield from leaves({"hydra": plain["hydra"]})
         return
-    for key, value in leaves({key: plain.get(key) for key in [*KNOBS, *all_groups()]}):
-        if re.search(r"(^|\.)_", key):
+    for name, value in leaves({name: plain.get(name) for name in [*KNOBS, *all_groups()]}):
+        if re.search(r"(^|\.)_", name):
             continue
-        yield key, value
-        target = value.get("_target_") if isinstance(value, dict) else None
-        signature = signatures.read(str(target)) if target else None
-        for name in signature.parameters if signature else ():
-            if name not in value:
-                yield f"+{key}.{name}", None
+        yield name, value
+        if "." in key and parts.is_part(value) and name.split(".")[0] == key.split(".")[0]:
+            for taken in parts.named_parameters(value[parts.TARGET], name):
+                if taken not in value:
+                    yield f"+{name}.{taken}", None
 
 
 def _there(key: str, plain: Any) -> str:

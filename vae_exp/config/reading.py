@@ -3,14 +3,15 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from vae_exp.data.settings import refuse_idle
-from vae_exp.errors import UserError
-from vae_exp.knobs import GROUPS, KNOBS, all_groups, choices
+from vae_exp.errors import UserError, all_of
+from vae_exp.knobs import GROUPS, KNOBS, all_groups
 from vae_exp.parts import CONF
 
 TRAIN = "vae_exp.training.train.Train"
@@ -20,7 +21,7 @@ ASKED = {
     "sweep": ("a sweep: sweep=latest or sweep=FOLDER", "latest or a sweep's folder"),
 }  # the knob that names what a task looks at -> what it needs, what can be given
 SETTABLE = {
-    "run": "callbacks env hydra_logging job job_logging mode output_subdir run searchpath verbose",
+    "run": "env hydra_logging job job_logging mode output_subdir run searchpath verbose",
     "look": "mode searchpath",
     "resume": "job_logging mode searchpath verbose",
 }  # what a command is -> the parts of Hydra's own config that it reads
@@ -31,11 +32,26 @@ REASONS = {
 }
 SWEEPS = {"launcher", "sweep", "sweeper"}  # parts that sweeps read
 OF_JOB = {"chdir", "config", "env_copy", "env_set", "name"}  # the rest of hydra.job Hydra fills in
+KINDS = {
+    "model": "vae_exp.models.vae.VAE",
+    "prior": "vae_exp.models.contracts.Prior",
+    "likelihood": "vae_exp.models.contracts.Likelihood",
+    "posterior": "vae_exp.models.contracts.PosteriorFamily",
+    "objective": "vae_exp.training.fitting.Objective",
+    "optimizer": "vae_exp.training.fitting.OptimizerFactory",
+    "task": "collections.abc.Callable",
+}  # what a group's part must be; imported only if a word changes the group
 Composer = Callable[[list[str]], DictConfig]
 
 
 class Incomplete(UserError):
     """A command that is right as far as it goes, but lacks what the task looks at."""
+
+
+def kind_of(group: str) -> Any:
+    """What the part of a group must be."""
+    module, _, name = KINDS.get(group, "typing.Any").rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def trains(cfg: DictConfig) -> bool:
@@ -82,20 +98,24 @@ def is_choice(override: Override) -> bool:
 
 def refuse_repeated(overrides: Sequence[Override]) -> None:
     """Refuse a key that is given twice; raises UserError."""
+    all_of(_repeated(overrides))
+
+
+def _repeated(overrides: Sequence[Override]) -> Iterator[UserError]:
     seen: dict[tuple[str, str | None, bool], Override] = {}
     for override in overrides:
         # ~key +key={...} is Hydra's way to put something new in the place of what was there.
         key = (override.key_or_group, override.package, override.is_delete())
         if key in seen:
-            raise UserError(
+            yield UserError(
                 f"{key[0]} is given twice, as {seen[key].input_line} and as "
                 f"{override.input_line}: give it once"
             )
         seen[key] = override
 
 
-def refuse_hydras(overrides: Iterable[Override], command: str) -> None:
-    """Refuse a word for Hydra itself that a command (a key of SETTABLE) does not read."""
+def hydras(overrides: Iterable[Override], command: str) -> Iterator[UserError]:
+    """Each word for Hydra itself that a command (a key of SETTABLE) does not read."""
     for override in overrides:
         if not override.is_hydra_override():
             continue
@@ -103,24 +123,26 @@ def refuse_hydras(overrides: Iterable[Override], command: str) -> None:
         filled_in = part == "job" and below and below[0] not in OF_JOB
         if part not in SETTABLE[command].split() or filled_in:
             add = ": add -m to sweep" if command == "run" and part in SWEEPS else ""
-            raise UserError(f"{override.key_or_group} cannot be given: {REASONS[command]}{add}")
+            yield UserError(f"{override.key_or_group} cannot be given: {REASONS[command]}{add}")
 
 
-def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> None:
-    """Refuse a word that the command would not read; raises UserError naming its key.
+def problems(
+    cfg: DictConfig, overrides: Sequence[Override], compose: Composer
+) -> Iterator[UserError]:
+    """Each word that the command would not read, and what it lacks.
 
     compose: words to a config, by which the reason is found.
     """
-    refuse_repeated(overrides)
-    _refuse_undone(cfg, overrides)
+    yield from _repeated(overrides)
+    yield from _undone(cfg, overrides)
     task = cfg.hydra.runtime.choices.task
     training = trains(cfg)
     asked = asks_for(cfg.task)
     looked = looked_at(cfg)
     if asked and not looked:
-        raise Incomplete(f"task={task} needs {ASKED[asked][0]}")
+        yield Incomplete(f"task={task} needs {ASKED[asked][0]}")
     groups = GROUPS if training else ["task"]
-    read = {"seed", *interpolated([cfg[group] for group in groups])}
+    read = {"seed", "plugins", *interpolated([cfg[group] for group in groups])}
     if asked:
         read |= {"data.root"} | ({"run"} if asked == "run" else set())
     given = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
@@ -128,29 +150,30 @@ def check(cfg: DictConfig, overrides: Sequence[Override], compose: Composer) -> 
         key = override.key_or_group
         if key in read or re.split(r"[./]", key)[0] in given:
             continue
-        if key in KNOBS:
-            _refuse_replaced(key, overrides, groups, compose)
-        if not training:
-            raise UserError(
+        replaced = _replaced(key, overrides, groups, compose) if key in KNOBS else ""
+        if replaced:
+            yield UserError(replaced)
+        elif not training:
+            yield UserError(
                 f"{key} is not read by task={task}, which takes the run's own config; it reads "
                 + ", ".join(sorted(read | {f"{group}.*" for group in given - {"hydra"}}))
             )
-        if key in KNOBS:
+        elif key in KNOBS:
             readers = ", ".join(f"task={name}" for name in _tasks_that_read(key))
-            raise UserError(
+            yield UserError(
                 f"{key} is not read by task={task}" + (f", but by {readers}" if readers else "")
             )
     if training:
-        _refuse_idle(cfg, overrides)
+        yield from _idle(cfg, overrides)
     for spec in looked:
         if asked and spec != "latest" and not os.path.exists(spec):
-            raise UserError(f"{asked} must be {ASKED[asked][1]}, got {spec!r}")
+            yield UserError(f"{asked} must be {ASKED[asked][1]}, got {spec!r}")
 
 
-def _refuse_replaced(
+def _replaced(
     knob: str, overrides: Sequence[Override], groups: Sequence[str], compose: Composer
-) -> None:
-    """Refuse a knob of which other words took every place where it would be read."""
+) -> str:
+    """Why a knob is not read if other words took every place where it would be; else empty."""
     base = compose([str(override.input_line) for override in overrides if is_choice(override)])
     places = [
         key
@@ -163,13 +186,12 @@ def _refuse_replaced(
         if not is_choice(override)
         and any(_is_within(place, override.key_or_group) for place in places)
     }
-    if blamed:
-        verb = "takes its place" if len(blamed) == 1 else "take its place"
-        raise UserError(f"{knob} is not read, because {' and '.join(blamed.values())} {verb}")
+    verb = "takes its place" if len(blamed) == 1 else "take its place"
+    return f"{knob} is not read, because {' and '.join(blamed.values())} {verb}" if blamed else ""
 
 
-def _refuse_undone(cfg: DictConfig, overrides: Sequence[Override]) -> None:
-    """Refuse a word of which another one, or what was there before, leaves nothing."""
+def _undone(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserError]:
+    """Each word of which another one, or what was there before, leaves nothing."""
     own = [each for each in overrides if not each.is_hydra_override() and not is_choice(each)]
     plain = OmegaConf.to_container(cfg, resolve=False)
     for override in own:
@@ -191,10 +213,11 @@ def _refuse_undone(cfg: DictConfig, overrides: Sequence[Override]) -> None:
                 _covers(found, override.value()) for found in _found(plain, key)
             )
         if undone and related:
-            words = " and ".join(str(each.input_line) for each in (override, related[0]))
-            raise UserError(f"{key}: {words} cannot be given together")
-        if undone:
-            raise UserError(
+            if not any(same):
+                words = " and ".join(str(each.input_line) for each in (override, related[0]))
+                yield UserError(f"{key}: {words} cannot be given together")
+        elif undone:
+            yield UserError(
                 f"{override.input_line} leaves in {key} what it holds: empty a part by its own "
                 "key, as in task.analyses={}"
             )
@@ -215,12 +238,15 @@ def _covers(found: Any, given: Any) -> bool:
     return bool(found == given or str(found) == str(given))
 
 
-def _refuse_idle(cfg: DictConfig, overrides: Sequence[Override]) -> None:
-    """Refuse settings of a training run that another setting leaves without effect."""
+def _idle(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserError]:
+    """Settings of a training run that another setting leaves without effect."""
     task = cfg.task
-    refuse_idle(cfg.data, [override.key_or_group for override in overrides])
+    try:
+        refuse_idle(cfg.data, [override.key_or_group for override in overrides])
+    except UserError as error:
+        yield error
     if task.get("figures_every") and not task.analyses:
-        raise UserError(
+        yield UserError(
             "task.figures_every is not read by a task without analyses: task=train has some"
         )
 
@@ -237,7 +263,8 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _tasks_that_read(knob: str) -> list[str]:
-    nodes = {name: OmegaConf.load(CONF / "task" / f"{name}.yaml") for name in choices("task")}
+    files = (CONF / "task").glob("*.yaml")
+    nodes = {file.stem: OmegaConf.load(file) for file in sorted(files)}
     return [
         name
         for name, node in nodes.items()

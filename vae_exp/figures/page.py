@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 from matplotlib import colormaps, rc_context, rcdefaults
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,7 +17,6 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from vae_exp.errors import UserError
-from vae_exp.ranges import Range
 
 Array = Tensor | npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Style:
     """
 
     format: Literal["png", "pdf", "svg"] = "png"
-    dpi: Annotated[int, Range(minimum=30, maximum=600)] = DPI
+    dpi: Annotated[int, Ge(30), Le(600)] = DPI
     cmap: str = INK
 
     def __post_init__(self) -> None:

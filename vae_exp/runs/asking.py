@@ -5,12 +5,11 @@ from importlib import import_module
 from typing import Any
 
 from vae_exp.analysis.base import Analysis, Findings, Origin, look_at
-from vae_exp.building import build
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
 from vae_exp.knobs import KNOBS, choices
 from vae_exp.models.vae import VAE
-from vae_exp.parts import CONF
+from vae_exp.parts import CONF, build
 from vae_exp.runs import plain
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from vae_exp import folders, signatures
-from vae_exp.building import build
+from vae_exp import folders, parts
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import Damaged as Damaged
 from vae_exp.errors import UserError
@@ -21,6 +20,7 @@ from vae_exp.folders import CHECKPOINTS, CONFIG, WEIGHTS
 from vae_exp.folders import find as find
 from vae_exp.knobs import KNOBS, check_knob
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.probability.distributions import Posterior
 from vae_exp.runs import plain
 from vae_exp.runs.metrics import read_metrics as read_metrics
@@ -141,12 +141,14 @@ def _told(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def load(spec: str) -> Run:
+def load(spec: str, plugins: Sequence[str] = ()) -> Run:
     """The run that ``spec`` names, with the weights of its end or of the checkpoint named.
 
     Nothing in the folder is executed: weights are read by safetensors or ``weights_only``, the
-    config is plain YAML, and it builds only parts. Raises UserError if it does not fit.
+    config is plain YAML, and it builds only parts: those of the package, and of ``plugins``, the
+    modules of your own that the run was made with. Raises UserError if it does not fit.
     """
+    parts.trust(plugins)
     path = find(spec)
     folder = path if path.is_dir() else path.parent
     if folder.name == CHECKPOINTS:
@@ -173,13 +175,14 @@ def read_config(folder: Path, needed: Iterable[str]) -> dict[str, Any]:
     check_schema(path, contents.get("schema"))
     try:
         config = upgraded_config(plain.resolved(contents))
+        parts.refuse_unnamed("the run", config.get("plugins"))
         for name in needed:
             if name in NEWER and name not in config:
                 continue
             if name not in config:
                 raise UserError(f"{name} is missing")
             if name not in KNOBS:
-                signatures.check(config[name], name)
+                parts.check(config[name], name)
         for name in KNOBS:
             if name in config:
                 check_knob(name, config[name])

@@ -9,13 +9,13 @@ from rich.console import Console
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Findings, Look, Origin, look_at
 from vae_exp.atomic import write_atomically
-from vae_exp.building import build
 from vae_exp.data import ImageData, Splits
 from vae_exp.data.settings import has_files
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError
 from vae_exp.figures import Style
 from vae_exp.knobs import check_knob
+from vae_exp.parts import build
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_exp import folders, knobs
-from vae_exp.config import composing
+from vae_exp.config import composing, splitting
 from vae_exp.errors import UserError
 from vae_exp.sweeping import launching, search, sweeps, working
 from vae_exp.training.loggers import refuse_elsewhere
@@ -30,7 +30,9 @@ def start(
     for override in overrides:
         if override.key_or_group == "hydra.sweep.subdir":
             raise UserError("hydra.sweep.subdir is the number of a job, which cannot be changed")
-    jobs = composing.jobs(cfg, overrides)
+        if override.key_or_group.startswith("hydra.callbacks"):
+            raise UserError(f"{override.key_or_group} cannot be given: nothing calls it")
+    jobs = splitting.jobs(cfg, overrides)
     plain = []
     looks = []
     for job, composed in zip(jobs, _checked(jobs), strict=True):
@@ -70,7 +72,7 @@ def resume(overrides: list[Override]) -> int:
         override.key_or_group == "resume" and override.is_sweep_override() for override in others
     ):
         raise UserError("resume goes on with one sweep at a time: give one folder, or latest")
-    folder = sweeps.find_unfinished(composing.resumed(composing.composed(others), others))
+    folder = sweeps.find_unfinished(str(composing.resumed(others).resume))
     if folder is None:
         print("nothing to resume: every sweep in multirun is finished or under way")
         return 0
@@ -117,7 +119,7 @@ def _checked(jobs: Sequence[list[Override]]) -> Iterator[DictConfig]:
         kind = (*_words(others), *(override.key_or_group for override in values))
         if kind not in shared or not _set(shared[kind], values):
             shared[kind] = composing.composed(job)
-            composing.refuse_shared(shared[kind])
+            splitting.refuse_shared(shared[kind])
         composing.check(shared[kind], job)
         yield shared[kind]
 

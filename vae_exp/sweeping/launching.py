@@ -4,17 +4,19 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, configure_log
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import folders
+from vae_exp import folders, parts
 from vae_exp.atomic import write_atomically
 from vae_exp.config import composing
 from vae_exp.errors import UserError
@@ -118,8 +120,8 @@ def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> str:
     try:
         with _hydra(words) as (cfg, context):
             if plan.jobs is None:
-                _go_on(cfg, context, folder, known)
-                _search(cfg, context, start=known[-1].number + 1 if known else 0)
+                _go_on(cfg, context, folder, known, plan.fixed)
+                _search(cfg, context, plan.fixed, start=known[-1].number + 1 if known else 0)
             else:
                 planned = dict(enumerate(plan.jobs))
                 numbers = [job.number for job in known if job.status in sweeps.TO_DO]
@@ -134,21 +136,19 @@ def _launch(folder: Path, plan: sweeps.Plan, words: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _hydra(words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
-    """Hydra, as its own command line sets it up for a multirun."""
-    from hydra._internal.callbacks import Callbacks
-
+    """The config and the context of launchers and sweepers, whose log is set up."""
+    given = composing.parse(words)
+    fixed = [str(word.input_line) for word in given if not word.is_sweep_override()]
     with composing.initialized():
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        cfg = hydra.compose_config(
-            "config", list(words), run_mode=RunMode.MULTIRUN, with_log_configuration=True
-        )
-        callbacks = Callbacks(cfg)
-        callbacks.on_multirun_start(config=cfg, config_name="config")
-        try:
-            yield cfg, HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
-        finally:
-            callbacks.on_multirun_end(config=cfg, config_name="config")
+        cfg = compose("config", [*fixed, "hydra.mode=MULTIRUN"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+        yield cfg, composing.context()
+
+
+def _task() -> TaskFunction:
+    """What a launcher runs, in whatever process, with the modules that were named to this one."""
+    return partial(job, trusted=parts.trusted())
 
 
 def _batches(
@@ -167,7 +167,7 @@ def _batches(
         batch = numbers[first : first + size]
         words = [[*planned[number], f"hydra.sweep.subdir='{number}'"] for number in batch]
         launcher = Plugins.instance().instantiate_launcher(
-            config=cfg, hydra_context=context, task_function=job
+            config=cfg, hydra_context=context, task_function=_task()
         )
         launcher.launch(words, initial_job_idx=batch[0])
 
@@ -180,7 +180,13 @@ def _is_serial(cfg: DictConfig) -> bool:
     return str(cfg.hydra.launcher._target_).endswith(".BasicLauncher")
 
 
-def _go_on(cfg: DictConfig, context: HydraContext, folder: Path, known: list[sweeps.Job]) -> None:
+def _go_on(
+    cfg: DictConfig,
+    context: HydraContext,
+    folder: Path,
+    known: list[sweeps.Job],
+    words: Sequence[str],
+) -> None:
     """Finish the jobs of a search that were cut off, and tell the study of them."""
     if not known:
         return
@@ -189,26 +195,26 @@ def _go_on(cfg: DictConfig, context: HydraContext, folder: Path, known: list[swe
         for job in known
         if job.status == sweeps.CUT_OFF and (job.folder / folders.CHECKPOINTS).is_dir()
     ]
-    given = composing.parse(cfg.hydra.overrides.task)
+    given = composing.parse(words)
     fixed = [str(word.input_line) for word in given if not word.is_sweep_override()]
     # What the search drew for a job lies in the job's own config, by which it goes on.
     _batches(cfg, context, folder, dict.fromkeys(numbers, fixed), numbers)
     repair(folder, composing.resolved(cfg, "hydra.sweeper"))
 
 
-def _search(cfg: DictConfig, context: HydraContext, start: int) -> None:
+def _search(cfg: DictConfig, context: HydraContext, words: Sequence[str], start: int) -> None:
     """Hydra's sweeper draws the jobs; those of a study that goes on are numbered after its last."""
     hush()
     if start and "seed" in (cfg.hydra.sweeper.get("sampler") or {}):
         cfg.hydra.sweeper.sampler.seed = start  # else the sampler draws its first trials again
     sweeper: Any = Plugins.instance().instantiate_sweeper(
-        config=cfg, hydra_context=context, task_function=job
+        config=cfg, hydra_context=context, task_function=_task()
     )
     if start:
         sweeper.sweeper.job_idx = start
     sweeper.sweeper.launcher = _OnlyJobs(sweeper.sweeper.launcher, str(cfg.hydra.sweep.dir))
     _save_config(Path(cfg.hydra.sweep.dir), cfg)
-    sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))
+    sweeper.sweep(arguments=list(words))
 
 
 class _OnlyJobs:

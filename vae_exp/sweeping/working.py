@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from vae_exp import folders, surroundings
+from vae_exp import folders, parts, surroundings
 from vae_exp.atomic import write_atomically
 from vae_exp.config.composing import plain_config
 from vae_exp.errors import UserError
@@ -24,13 +24,15 @@ INCOMPLETE = 1  # exit code
 POLL = 0.2  # seconds between two looks whether a worker's parent lives
 
 
-def job(cfg: DictConfig) -> float | None:
+def job(cfg: DictConfig, trusted: Sequence[str] = ()) -> float | None:
     """Run a job of a sweep, from its checkpoints if it has some; returns its val/elbo.
 
     What it raises is left in its folder, and raised again in one line that any process can read.
-    A job that another process runs or has finished is left to it.
+    A job that another process runs or has finished is left to it. ``trusted``: the modules that
+    were named on the command line.
     """
     surroundings.settle()
+    parts.trust(trusted)
     _end_with_parent()
     folder = Path(HydraConfig.get().runtime.output_dir)
     folders.make(folder / folders.LOCK.parent, exist_ok=True)

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 import torch.distributed
 
+from vae_exp import parts
 from vae_exp.data.batches import EpochBatches
 from vae_exp.errors import UserError
 from vae_exp.training.hardware import Hardware
@@ -98,7 +99,7 @@ class Helper:
         self.name = f"process {rank + 1} of {processes}"
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vae_exp.training.helper", str(folder)],
+            [sys.executable, "-m", "vae_exp.training.helper", str(folder), *parts.trusted()],
             env={**os.environ, "LOCAL_RANK": str(rank)},
             stdin=subprocess.PIPE,  # never written to: its end tells that this process has ended
             stdout=subprocess.DEVNULL,

@@ -3,16 +3,22 @@
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+from vae_exp import parts
 from vae_exp.errors import UserError
 from vae_exp.training.interrupts import Unheard
 
 
-def main(folder: Path) -> int:
-    """Take part in a run until it is trained, or until the process that started this one ends."""
+def main(folder: Path, trusted: Sequence[str]) -> int:
+    """Take part in a run until it is trained, or until the process that started this one ends.
+
+    trusted: the modules that were named on the command line.
+    """
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
+        parts.trust(trusted)
         with Unheard() as interrupts:
             from vae_exp.training.tasks import assist
 
@@ -29,4 +35,4 @@ def _end_with_the_first() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]
 
 from vae_exp import folders
-from vae_exp.building import build
 from vae_exp.errors import UserError
-from vae_exp.parts import CONF
+from vae_exp.parts import CONF, build
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback

@@ -1,14 +1,19 @@
 """Optimisers with their learning-rate schedules, built once the number of steps is known."""
 
+import inspect
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from vae_exp.errors import UserError
+from vae_exp.errors import UserError, first_line
 from vae_exp.models.vae import VAE
 from vae_exp.ranges import Fraction, NonNegativeNumber, PositiveNumber
+
+# As schedules of torch name their number of steps.
+LENGTHS = ("T_max", "total_iters", "total_steps")
 
 
 def check_lr(lr: float) -> None:
@@ -84,3 +89,53 @@ class AdamOneCycle:
         return optimizer, OneCycleLR(
             optimizer, self.lr, total_steps=steps, pct_start=self.warmup, cycle_momentum=False
         )
+
+
+class Scheduled:
+    """Any optimiser of ``torch.optim`` over all weights, and a schedule that each step moves on.
+
+    optimizer, schedule: what makes them, from the weights and from the optimiser. A schedule is of
+    ``torch.optim.lr_scheduler``; if its length is not given, it is that of the run in steps.
+    Raises UserError if they cannot be had together, or not be moved on step by step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[..., LRScheduler] | None = None,
+    ):
+        self.optimizer = optimizer
+        self.schedule = schedule
+        tried, followed = self._made([torch.nn.Parameter(torch.zeros(1, 1))], 2)
+        closure = inspect.signature(type(tried).step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise UserError(
+                f"optimizer: {type(tried).__name__} asks for the loss several times a step, which "
+                "training here does not: take another"
+            )
+        if isinstance(followed, ReduceLROnPlateau):
+            raise UserError(
+                "optimizer.schedule: ReduceLROnPlateau follows a number that is not known at each "
+                "step: take a schedule of steps"
+            )
+
+    def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """Both, for a run of ``steps`` steps."""
+        return self._made(list(model.parameters()), steps)
+
+    def _made(
+        self, weights: list[torch.nn.Parameter], steps: int
+    ) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        try:
+            optimizer = self.optimizer(weights)
+            if self.schedule is None:
+                return optimizer, None
+            return optimizer, self.schedule(optimizer, **self._length(steps))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {first_line(error)}") from error
+
+    def _length(self, steps: int) -> dict[str, int]:
+        assert self.schedule is not None
+        parameters = inspect.signature(self.schedule).parameters
+        given = getattr(self.schedule, "keywords", {})
+        return {name: steps for name in LENGTHS if name in parameters and given.get(name) is None}

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from vae_exp import folders
 from vae_exp.analysis.base import Look, answer
-from vae_exp.building import build
 from vae_exp.data import Splits
 from vae_exp.figures import Style
+from vae_exp.parts import build
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_data, describe_model, test_numbers
 from vae_exp.runs.looking import keep, show_figures

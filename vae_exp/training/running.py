@@ -11,12 +11,12 @@ from rich.console import Console
 
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Origin
-from vae_exp.building import build
 from vae_exp.data import ImageData, ImageDataModule, Splits
 from vae_exp.errors import Damaged, UserError
 from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.models.objectives import Compiled, Objective
 from vae_exp.models.vae import VAE
+from vae_exp.parts import build
 from vae_exp.probability.streams import stream_seed
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_images

@@ -6,10 +6,10 @@ from typing import Any
 
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis
-from vae_exp.building import build
 from vae_exp.errors import UserError
 from vae_exp.figures import forget_habits
 from vae_exp.knobs import GROUPS
+from vae_exp.parts import build
 from vae_exp.runs import loading
 from vae_exp.runs.looking import look
 from vae_exp.training.interrupts import Interrupts
