@@ -147,6 +147,7 @@ def test_a_path_is_taken_as_it_stands(path: str) -> None:
     assert override.value() == path
 
 
+@pytest.mark.slow
 def test_a_typo_is_told_the_nearest_key() -> None:
     assert "did you mean latent_dim?" in refusal("latentdim=3")
     assert "did you mean data.train_size?" in refusal("data.trainsize=3")

@@ -190,6 +190,7 @@ def test_a_name_that_is_markup_is_refused_in_one_line(name: str, run: Path) -> N
         _main(["task=samples", f"run={run}"])
 
 
+@pytest.mark.slow
 def test_figures_can_be_pdf_or_svg_beside_what_is_there(run: Path) -> None:
     for kind, start in (("pdf", b"%PDF"), ("svg", b"<?xml")):
         for _ in range(2):  # the same bytes again
