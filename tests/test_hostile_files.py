@@ -168,7 +168,9 @@ def cast(dtype: torch.dtype) -> Callable[[Path], None]:
 
 
 def fill(value: float) -> Callable[[Path], None]:
-    return lambda run: put(run, lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value))
+    return lambda run: put(
+        run, lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value)
+    )
 
 
 def header(text: str, body: bytes = b"") -> Callable[[Path], None]:
