@@ -125,6 +125,7 @@ def test_the_ends_of_an_interpolation_can_be_given() -> None:
     assert accepted(*task, "indices=[12,345]").task.indices == [12, 345]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", knobs.KNOBS)
 def test_a_knob_of_the_wrong_type_is_refused_by_name(name: str) -> None:
     message = refusal(f"{name}={{a: 1}}")

@@ -178,6 +178,7 @@ def test_a_name_is_told_in_the_metrics_the_caption_and_the_row(run: Path) -> Non
     assert board.settings(cfg, run)["name"] == "a first try"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["$x$", "[red]", "a|b", "", "x" * 61, "a:b", "a\\b", "`", "*"])
 def test_a_name_that_is_markup_is_refused_in_one_line(name: str, run: Path) -> None:
     cfg = composing.composed(composing.parse([f"name={composing.quoted(name)}"]))

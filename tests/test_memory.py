@@ -81,6 +81,7 @@ def test_the_rows_of_a_decoder_count(monkeypatch: pytest.MonkeyPatch) -> None:
         elbo_terms(model, torch.zeros(3, 784), samples=200)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "words",
     [

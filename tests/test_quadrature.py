@@ -229,6 +229,7 @@ def test_the_square_grows_for_the_image_that_needs_it_alone() -> None:
     torch.testing.assert_close(exact.mean, mean, atol=1e-6, rtol=0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("mean", "std"), [((30.0, 0.0), 0.5), ((0.0, 0.0), 7.0), ((0.3, 0.2), 1e-4)]
 )
