@@ -72,6 +72,7 @@ def test_a_malicious_config_runs_nothing(
     assert not mark.exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "place",
     [

@@ -1,6 +1,7 @@
 """Every number has the name of the bound that it is, whichever bound is trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,16 @@ def test_an_older_checkpoint_goes_on_with_its_best(tmp_path: Path) -> None:
         "estimator": "importance-weighted bound",
         "samples": 10,
     }
+
+
+def test_a_best_by_another_bound_is_none(iwae: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(iwae, tmp_path / "run"))
+    contents = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    contents["vae_exp"] |= {"best_by": "val/elbo", "best": -1.0}
+    (run / "checkpoints" / "last.ckpt").unlink()  # a hard link of best.ckpt may be the same file
+    torch.save(contents, run / "checkpoints" / "last.ckpt")
+    (run / "model.safetensors").unlink()
+    train(run, "objective=iwae", "objective.samples=10")
+    best = read_metrics(run)["validation"]["best"]
+    assert best["by"] == "val/iwae_10"
+    assert best["value"] != -1.0

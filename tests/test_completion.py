@@ -108,7 +108,10 @@ def model(splits: Splits) -> VAE:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["top", pytest.param("random:0.5", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(mask, marks=pytest.mark.slow) for mask in ("top", "random:0.5")],
+)
 def half_seen(request: pytest.FixtureRequest, model: VAE, splits: Splits) -> Masked:
     return Masked(model, splits.test.images[:30], visible_pixels(request.param))
 
@@ -143,6 +146,7 @@ def test_importance_agrees_with_brute_force_within_its_error(latent_dim: int, re
         assert (far < 4 * found[method].error).all(), method
 
 
+@pytest.mark.slow
 def test_the_score_of_a_q_is_its_integral_of_the_hidden_likelihood():
     masked = toy(2)
     inferred = fitted(masked)

@@ -132,6 +132,7 @@ def test_the_ends_of_an_interpolation_can_be_given() -> None:
     assert accepted(*task, "indices=[12,345]").task.indices == [12, 345]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", knobs.KNOBS)
 def test_a_knob_of_the_wrong_type_is_refused_by_name(name: str) -> None:
     message = refusal(f"{name}={{a: 1}}")
@@ -154,6 +155,7 @@ def test_a_path_is_taken_as_it_stands(path: str) -> None:
     assert override.value() == path
 
 
+@pytest.mark.slow
 def test_a_typo_is_told_the_nearest_key() -> None:
     assert "did you mean latent_dim?" in refusal("latentdim=3")
     assert "did you mean data.train_size?" in refusal("data.trainsize=3")

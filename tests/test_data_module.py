@@ -87,6 +87,7 @@ def trainer(folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_training_resumed_from_any_checkpoint_sees_the_batches_it_would_have_seen(tmp_path: Path):
     whole, saver = Recorder(), SaveAll(tmp_path)

@@ -46,6 +46,7 @@ def run(*command: str, cwd: Path, **variables: str) -> "subprocess.CompletedProc
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "variables",
     [

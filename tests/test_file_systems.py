@@ -126,6 +126,7 @@ def test_a_file_system_without_locks_mapping_and_synchronised_folders_will_do(
     assert "samples" in read_metrics(run)["analyses"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
 def test_files_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)

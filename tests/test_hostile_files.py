@@ -98,7 +98,7 @@ BAD_METRICS = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("text", BAD_METRICS.values(), ids=BAD_METRICS.keys())
 def test_bad_metrics_are_one_line_for_every_command_that_reads_them(
     text: str | bytes, run: Path
@@ -168,7 +168,9 @@ def cast(dtype: torch.dtype) -> Callable[[Path], None]:
 
 
 def fill(value: float) -> Callable[[Path], None]:
-    return lambda run: put(run, lambda weights: next(iter(weights.values())).view(-1).fill_(value))
+    return lambda run: put(
+        run, lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value)
+    )
 
 
 def header(text: str, body: bytes = b"") -> Callable[[Path], None]:
@@ -219,7 +221,7 @@ BAD_WEIGHTS = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(("change", "told"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS.keys())
 def test_bad_weights_are_one_line(change: Callable[[Path], Any], told: str, run: Path) -> None:
     change(run)
@@ -305,7 +307,7 @@ BAD_PLACES: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("edit", BAD_PLACES.values(), ids=BAD_PLACES.keys())
 def test_a_bad_checkpoint_is_one_line_and_stays_where_it_is(
     edit: Callable[[dict[str, Any]], Any], run: Path
@@ -347,7 +349,7 @@ BAD_PLANS = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("text", BAD_PLANS.values(), ids=BAD_PLANS.keys())
 def test_a_bad_plan_of_a_sweep_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / sweeps.JOBS).write_text(text)

@@ -179,6 +179,7 @@ def test_a_name_is_told_in_the_metrics_the_caption_and_the_row(run: Path) -> Non
     assert board.settings(cfg, run)["name"] == "a first try"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["$x$", "[red]", "a|b", "", "x" * 61, "a:b", "a\\b", "`", "*"])
 def test_a_name_that_is_markup_is_refused_in_one_line(name: str, run: Path) -> None:
     cfg = composing.composed(composing.parse([f"name={composing.quoted(name)}"]))
@@ -191,6 +192,7 @@ def test_a_name_that_is_markup_is_refused_in_one_line(name: str, run: Path) -> N
         _main(["task=samples", f"run={run}"])
 
 
+@pytest.mark.slow
 def test_figures_can_be_pdf_or_svg_beside_what_is_there(run: Path) -> None:
     for kind, start in (("pdf", b"%PDF"), ("svg", b"<?xml")):
         for _ in range(2):  # the same bytes again

@@ -93,6 +93,15 @@ def test_an_estimate_beyond_memory_is_refused() -> None:
         elbo_terms(model, torch.zeros(3, 784), samples=10**12)
 
 
+def test_the_rows_of_a_decoder_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 1e6)
+    model = VAE(2, Encoder((5,)), Decoder((5,)))
+    elbo_terms(model, torch.zeros(3, 784), samples=50)
+    with pytest.raises(UserError, match=r"^samples of 200 takes"):  # 784 logits each, three times
+        elbo_terms(model, torch.zeros(3, 784), samples=200)
+
+
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "words",
     [

@@ -107,6 +107,7 @@ def test_evidence_sums_to_one_over_all_images(latent_dim: int) -> None:
     assert abs(exact.log_p_x.logsumexp(0).item()) < 1e-6
 
 
+@pytest.mark.slow
 def test_evidence_of_a_plane_agrees_with_scipy() -> None:
     model, x = small_vae(seed=1), all_images()[[3, 9]]
     w0, b0, w1, b1 = (p.detach().numpy() for p in model.decoder.parameters())
@@ -174,6 +175,7 @@ def test_float32_agrees_with_float64_on_the_same_weights() -> None:
 # --- or says that it is not
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     at=st.tuples(*[st.floats(-5.9, 5.9)] * 2),
@@ -228,6 +230,7 @@ def test_the_square_grows_for_the_image_that_needs_it_alone() -> None:
     torch.testing.assert_close(exact.mean, mean, atol=1e-6, rtol=0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("mean", "std"), [((30.0, 0.0), 0.5), ((0.0, 0.0), 7.0), ((0.3, 0.2), 1e-4)]
 )
@@ -247,6 +250,7 @@ def test_a_log_joint_that_is_not_a_number_is_not_called_converged() -> None:
     assert not evidence(model, all_images()).converged.any()
 
 
+@pytest.mark.slow
 def test_the_error_tightens_with_the_tolerance() -> None:
     model, x = small_vae(contrast=12), all_images()[:3]
     loose, tight = evidence(model, x, tolerance=0.1), evidence(model, x, tolerance=1e-6)

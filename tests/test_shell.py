@@ -43,6 +43,7 @@ def printed(help_text: str) -> set[str]:
     return {line[: line.find(way) + len(way)] for line in lines for way in ways if way in line}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("typed", "path", "more", "expected"),
     [

@@ -143,6 +143,7 @@ def test_a_signal_in_the_midst_of_imports_is_told_as_any_other(tmp_path: Path) -
     assert "0 of 2 jobs finished" in (sweep / "sweep.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_knows_its_jobs_before_the_first_starts(folder: Path) -> None:
     assert (
         exit_code("-m", *TINY, "epochs=1", "seed=0", "hydra/launcher=basic", "latent_dim=1,2") == 0

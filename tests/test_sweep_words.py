@@ -44,6 +44,7 @@ def here(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_quoted_values_and_variables_are_summarised_as_what_they_are(here: Path) -> None:
     sweep = only_sweep(here)
     (sweep / "sweep.md").unlink()
@@ -61,6 +62,7 @@ def test_quoted_values_and_variables_are_summarised_as_what_they_are(here: Path)
     assert "$" not in (sweep / "jobs.yaml").read_text()  # the variable may have changed tomorrow
 
 
+@pytest.mark.slow
 def test_a_sweep_of_looks_leaves_no_sweep_and_one_that_fails_costs_only_itself(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_sweep_of_looks_leaves_no_sweep_and_one_that_fails_costs_only_itself(
     assert exit_code("-m", "task=samples", f"run={sweep / '1'}") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -98,6 +101,7 @@ def test_a_sweep_of_looks_takes_no_launcher_folder_or_search(
     assert not (here / "there").exists()
 
 
+@pytest.mark.slow
 def test_latest_is_a_single_run_if_there_is_one_and_is_named(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +152,7 @@ def test_a_file_and_the_command_line_do_not_both_sweep_a_key(
     assert os.listdir(tmp_path) == ["mine"]
 
 
+@pytest.mark.slow
 def test_many_jobs_are_told_of_at_once_and_composed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +189,7 @@ def test_a_job_that_has_saved_its_weights_is_finished_whatever_comes_after(
     assert "job 0 is finished, and then failed: UnicodeEncodeError: " in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_summary_leaves_one_and_says_how_to_make_the_whole(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

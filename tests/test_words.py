@@ -234,7 +234,7 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
             assert "did you mean" not in told, (task, word, told)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_value_is_found_in_what_the_task_reads_or_its_key_is_refused(task: str) -> None:
     check_read_or_refused(task, seed=0, share=0.1)
@@ -278,7 +278,7 @@ def check_hints(task: str, seed: int, count: int) -> int:
     return suggested
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_what_is_suggested_for_a_mistyped_key_is_accepted(task: str) -> None:
     check_hints(task, seed=0, count=5)
