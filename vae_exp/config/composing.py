@@ -269,6 +269,7 @@ def resumed(overrides: list[Override]) -> DictConfig:
 
     Raises UserError for any other word.
     """
+    cfg = composed(overrides)
     all_of(reading.hydras(overrides, "resume"))
     reading.refuse_repeated(overrides)
     for override in overrides:
@@ -276,7 +277,6 @@ def resumed(overrides: list[Override]) -> DictConfig:
             raise UserError(
                 f"{override.key_or_group} cannot be given with resume, which takes the run's config"
             )
-    cfg = composed(overrides)
     if cfg.resume is None:
         raise UserError("resume must be latest or a run's folder, got null")
     return cfg
