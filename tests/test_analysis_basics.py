@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from odd_parts import TwoGaussiansPrior
 from scipy.stats import norm
 from test_figures import assert_no_text_is_cut_or_covered
 from torch import Tensor
@@ -26,6 +27,7 @@ from vae_exp.data import Splits, load_splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.probability.gaussians import StandardGaussian
 from vae_exp.probability.streams import generator
 
 ANALYSES = [Samples(), Scatter(), Interpolation(), Manifold()]
@@ -279,7 +281,15 @@ def test_what_cannot_be_interpolated_is_refused(model: VAE, splits: Splits):
 
 
 def test_quantiles_share_the_prior_evenly():
-    assert np.allclose(norm.cdf(prior_quantiles(20)), (np.arange(20) + 0.5) / 20)
+    shares = (np.arange(20) + 0.5) / 20
+    assert np.allclose(norm.cdf(prior_quantiles(StandardGaussian(2), 20)), shares)
+    odd = TwoGaussiansPrior(2)
+    found = prior_quantiles(odd(), 20)
+    mixed = [
+        weight * norm.cdf(found.detach(), sign * 0.8, np.exp(-0.2))
+        for weight, sign in ((0.25, -1), (0.75, 1))
+    ]
+    assert np.allclose(sum(mixed), shares, atol=0.01)
 
 
 def test_the_manifold_is_the_decoding_of_its_grid_with_z1_to_the_right_and_z2_up(
@@ -323,3 +333,11 @@ def test_small_requests_are_drawn_as_asked(model: VAE, splits: Splits, size: int
     assert len(images_in(interpolated)) == 4 * size
     (sheet,) = drawn(Manifold(size=size), model, splits).axes[0].images
     assert sheet.get_array().shape == (28 * size, 28 * size)
+
+
+def test_the_pictures_of_a_plane_follow_the_model_s_own_prior(splits: Splits) -> None:
+    model = VAE(2, Encoder((4,)), Decoder((4,)), prior=TwoGaussiansPrior(2))
+    scatter = Scatter()(model, splits, 0).figures["scatter"]
+    assert "39, 86, 99 % of the prior's mass" in " ".join(text.get_text() for text in scatter.texts)
+    samples = Samples(columns=2)(model, splits, 0).figures["samples"]
+    assert "z ~ p(z)" in samples.get_suptitle()

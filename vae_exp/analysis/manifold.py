@@ -9,17 +9,28 @@ from vae_exp.data import Splits
 from vae_exp.data.splits import About
 from vae_exp.errors import check_positive
 from vae_exp.models.vae import VAE
+from vae_exp.probability.distributions import Distribution
+from vae_exp.probability.gaussians import StandardGaussian
+from vae_exp.probability.streams import generator
+
+SAMPLES = 100_000  # of a prior whose quantiles have no closed form
 
 
-def prior_quantiles(size: int) -> Tensor:
-    """Φ⁻¹((i + ½) / size) for i = 0 .. size − 1: equal shares of N(0, 1), by their middles."""
+def prior_quantiles(prior: Distribution, size: int) -> Tensor:
+    """The (i + ½) / size quantiles of each coordinate of z ~ p(z), i = 0 .. size − 1: [Z, size].
+
+    Those of N(0, I) are Φ⁻¹; those of another prior come from samples of it.
+    """
     shares = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    quantiles: Tensor = torch.special.ndtri(shares)
-    return quantiles
+    if isinstance(prior, StandardGaussian):
+        quantiles: Tensor = torch.special.ndtri(shares)
+        return quantiles.expand(prior.dims, -1)
+    z = prior.sample(prior.noise.draw(SAMPLES, generator=generator(0, "quantiles")))
+    return torch.quantile(z.double(), shares.to(z.device), dim=0).T
 
 
 class Manifold:
-    """The Bernoulli means of the decoder over `size` × `size` quantiles of the prior.
+    """The means of p(x | z) over `size` × `size` quantiles of the prior.
 
     Raises UserError if `size` is not a positive integer.
     """
@@ -43,13 +54,13 @@ class Manifold:
     @torch.no_grad()
     def __call__(self, model: VAE, splits: Splits | About, seed: int) -> Findings:
         """One figure; nothing is random."""
-        quantiles = prior_quantiles(self.size)
-        z = torch.cartesian_prod(quantiles, quantiles).flip(1).float()  # [G, Z], z_1 fastest
+        first, second = prior_quantiles(model.prior, self.size).cpu()
+        z = torch.cartesian_prod(second, first).flip(1).float()  # [G, Z], z_1 fastest
         means = model.likelihood(z.to(model.device)).mean.cpu()
         fig = figures.image_mosaic(
             model.pictures(means).unflatten(0, (self.size, self.size)),
-            quantiles,
-            quantiles,
+            first,
+            second,
             title=f"Means of p(x | z) over {self.size} × {self.size} quantiles of the prior",
             caption=(
                 splits.caption,

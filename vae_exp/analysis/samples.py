@@ -12,7 +12,7 @@ from vae_exp.probability.streams import generator
 
 
 class Samples:
-    """Columns z ~ N(0, I): the Bernoulli means above, x ~ p(x | z) below.
+    """Columns z ~ p(z): the means above, x ~ p(x | z) below.
 
     Raises UserError if `columns` is not a positive integer.
     """
@@ -41,7 +41,7 @@ class Samples:
         fig = figures.image_grid(
             model.pictures(rows),
             row_labels=("means of p(x | z)", "x ~ p(x | z)"),
-            title="Samples from the model: each column its own z ~ N(0, I)",
+            title=f"Samples from the model: each column its own z ~ {prior.symbol}",
             caption=(
                 splits.caption,
                 splits.trained_on,

@@ -1,8 +1,10 @@
 """Where does the encoder put each class? Its means in the latent plane."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from vae_exp import figures
@@ -10,7 +12,12 @@ from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import encoder_means
 from vae_exp.data import Splits
 from vae_exp.models.vae import VAE
+from vae_exp.probability.gaussians import StandardGaussian
 from vae_exp.probability.streams import generator
+
+MASSES = (0.393, 0.865, 0.989)  # what circles of 1, 2, 3 σ hold of a Gaussian in the plane
+HELD = "39, 86, 99 % of the prior's mass"
+CELLS = 200  # an axis, for the contours of a prior
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,17 @@ def principal_plane(z: Tensor) -> PrincipalPlane:
     return PrincipalPlane(z.double() @ directions.T, directions, explained)
 
 
+@torch.no_grad()
+def draw_prior(ax: Axes, model: VAE) -> None:
+    """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian."""
+    reach = model.prior_family.reach()
+    axis = torch.linspace(-reach, reach, CELLS)
+    z = torch.cartesian_prod(axis, axis).flip(1).to(model.device)
+    log_density = model.log_prior(z).view(CELLS, CELLS).cpu()
+    style: dict[str, Any] = {"color": "0.25", "linestyle": "--", "label": "prior"}
+    figures.isocontours(ax, axis, axis, log_density, MASSES, **style)
+
+
 class Scatter:
     """The encoder's mean of every training image, coloured by class, over the prior's circles.
 
@@ -58,15 +76,19 @@ class Scatter:
         title = "Means of q(z | x) of the training images"
         name = splits.source.class_name
         numbers: dict[str, list[float]] = {}
+        standard = isinstance(model.prior, StandardGaussian)
+        marked = standard or model.latent_dim == 2
         if model.latent_dim == 1:
             jitter = torch.rand(len(z), generator=generator(seed, self.name)) - 0.5
-            figures.latent_strip(ax, z[:, 0], labels, jitter, name)
+            figures.latent_strip(ax, z[:, 0], labels, jitter, name, circles=standard)
         elif model.latent_dim == 2:
-            figures.latent_axes(ax, cover=z)
+            figures.latent_axes(ax, cover=z, circles=standard)
+            if not standard:
+                draw_prior(ax, model)
             figures.latent_scatter(ax, z, labels, name)
         else:
             plane = principal_plane(z)
-            figures.latent_axes(ax, cover=plane.points)
+            figures.latent_axes(ax, cover=plane.points, circles=standard)
             figures.latent_scatter(ax, plane.points, labels, name)
             first, second = (f"{100 * share:.0f} %" for share in plane.explained.tolist())
             ax.set_xlabel(f"first principal component ({first} of the variance)")
@@ -79,7 +101,7 @@ class Scatter:
             splits.caption,
             f"{len(splits.train):,} images ({splits.train.origin})",
             f"latent dimension {model.latent_dim}",
-            "dashed: 1, 2, 3 σ of the prior",
+            "dashed: " + ("1, 2, 3 σ of the prior" if standard else HELD) if marked else "",
             "" if labels is not None else "the images have no labels",
         )
         return Findings(figures={self.name: fig}, numbers=numbers)

@@ -35,12 +35,12 @@ UNLABELLED = "#3f90da"
 LEGEND = 20  # classes in a column of a legend
 
 
-def latent_axes(ax: Axes, *, cover: Array | None = None) -> None:
-    """Equal axes of z_1 and z_2 with circles at 1, 2 and 3 σ of the standard Gaussian.
+def latent_axes(ax: Axes, *, cover: Array | None = None, circles: bool = True) -> None:
+    """Equal axes of z_1 and z_2 with `circles` at 1, 2 and 3 σ of the standard Gaussian.
 
-    They hold the circles and, if given, the points `cover` [N, 2].
+    They hold [−3, 3]² and, if given, the points `cover` [N, 2].
     """
-    for radius in RADII:
+    for radius in RADII if circles else ():
         ax.add_patch(Circle((0, 0), radius, fill=False, ec="0.25", lw=0.8, ls="--"))
         _haloed(ax, f"{radius}σ", (0, -radius), SMALL)
     low, high = np.full(2, -3.0), np.full(2, 3.0)
@@ -88,9 +88,15 @@ def latent_scatter(
 
 
 def latent_strip(
-    ax: Axes, z: Array, labels: Array | None, jitter: Array, name: Callable[[int], str] = str
+    ax: Axes,
+    z: Array,
+    labels: Array | None,
+    jitter: Array,
+    name: Callable[[int], str] = str,
+    *,
+    circles: bool = True,
 ) -> None:
-    """One latent dimension: z [N] along the axis, a band a class, with the prior's 1, 2 and 3 σ.
+    """One latent dimension: z [N] along the axis, a band a class; `circles` marks 1, 2 and 3 σ.
 
     `jitter` [N] in −½..½ spreads the points of a class over its band; without labels all are in
     one. `name` gives the words for a class.
@@ -106,7 +112,8 @@ def latent_strip(
         names = [plain(name(label)) for label in present.tolist()]
         ax.set_yticks(range(len(names)), names)
         ax.set_ylabel("class")
-    for sigma in (*(-radius for radius in RADII), *RADII):
+    lines = (*(-radius for radius in RADII), *RADII) if circles else ()
+    for sigma in lines:
         ax.axvline(sigma, color="0.25", linewidth=0.8, linestyle="--")
         ax.annotate(
             f"{sigma}σ".replace("-", "−"),

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class Noise:
 
 class Distribution(ABC):
     """A batch of densities over vectors: leading axes are a batch, the last axis is one value."""
+
+    symbol: ClassVar[str] = "p(z)"  # what a figure calls it
 
     if TYPE_CHECKING:  # at run time a dataclass could not have a field over this property
 

@@ -1,6 +1,7 @@
 """Gaussian distributions over z: the standard one, and two families that can be fitted."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class StandardGaussian(Distribution):
     """N(0, I) in ``dims`` dimensions."""
 
     dims: int
+    symbol: ClassVar[str] = "N(0, I)"
 
     @property
     def noise(self) -> Noise:
