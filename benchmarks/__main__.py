@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             measure_growth(report, args.folder)
         elif part == "pictures":
             pictures.make(args.run, Path("docs"))
+            pictures.make_sweeps(args.run.parent, Path("docs"))
         else:
             measure_gpu(report, args.rounds)
     if not report.results:

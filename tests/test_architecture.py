@@ -1,6 +1,7 @@
 """The house: which package may import which, and what the ground floor knows nothing of."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_what_stands_beside_imports_nothing_of_the_house(file: Path) -> None:
         return
     for name in imported(file):
         assert name.split(".")[:2] not in [["vae_exp", floor] for floor in FLOORS], name
+
+
+def test_no_two_classes_share_a_name() -> None:
+    names = Counter(
+        node.name
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_the_floors_are_all_packages_that_there_are() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,6 +84,28 @@ def test_the_results_are_kept_in_a_fresh_clone(
 def test_the_readme_shows_every_picture_that_one_command_makes() -> None:
     readme = (Path(pictures.__file__).parents[1] / "README.md").read_text()
     assert set(re.findall(r"docs/(\w+\.png)", readme)) == set(pictures.SHOWN)
+
+
+def test_the_sweeps_of_the_docs_are_those_that_one_command_runs() -> None:
+    page = (Path(pictures.__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    assert re.findall(r"\((sweep_\w+\.png)\)", page) == list(pictures.SWEEPS)
+    page = page.replace("\\\n", " ").replace("$SMALL", " ".join(pictures.SMALL))
+    lines = re.findall(r"^python -m vae_exp (.*)$", page, re.M)
+    typed = [sorted(shlex.split(line, comments=True)) for line in lines]
+    assert all(sorted(words) in typed for words in pictures.SWEEPS.values())
+    assert sorted(["-m", "resume=latest", *pictures.MORE_TRIALS]) in typed
+
+
+@pytest.mark.slow
+def test_a_sweep_of_which_a_job_fails_has_its_picture_in_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    words = ("-m", "task=fit", "data=debug", "data.source=digits", "epochs=1", "lr=1e-3,1e-2,1e18")
+    for _ in range(2):  # of the sweep that is there
+        pictures.make_sweeps(Path("sweeps"), Path("docs"), {"sweep_lr.png": words})
+    assert [path.name for path in Path("docs").iterdir()] == ["sweep_lr.png"]
 
 
 @pytest.mark.slow

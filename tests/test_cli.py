@@ -164,6 +164,7 @@ def test_a_folder_that_holds_other_files_takes_no_run(folder: Path, words: list[
 
 @pytest.mark.slow
 def test_a_refused_run_leaves_its_empty_folder_empty(folder: Path) -> None:
+    pytest.importorskip("torch")
     (folder / "mine").mkdir()
     wrong = ("data=debug", "data.source=digits", "prior.latent_dim=5")
     done = start(folder, *wrong, "hydra.run.dir=mine")

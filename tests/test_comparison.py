@@ -229,7 +229,7 @@ def test_the_command_prints_every_run_and_writes_only_the_file_asked_for(
     [
         (["task=compare"], "task=compare needs finished runs: runs=[FOLDER,FOLDER]"),
         (["task=compare", "runs=[nowhere,latest]"], "got 'nowhere'"),
-        (["task=compare", "runs=latest"], "runs must be a list, got 'latest'"),
+        (["task=compare", "runs=latest"], "runs must be a list, each text, got 'latest'"),
         (["task=compare", "runs=[a]"], "runs must name two runs or more, got ['a']"),
         (["task=compare", "runs=[a,a]", "run=a"], "run is not read by task=compare"),
         (["task=compare", "runs=[a,a]", "task.output=no/where/x.json"], "No such file"),

@@ -101,6 +101,29 @@ def test_a_knob_is_refused_just_outside_its_range_and_accepted_at_its_edge(name:
             knobs.check_knob(name, value)
 
 
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "each"),
+    [
+        ("digits", [3, 8], (["x", 8], [3.5], [True], [[3]], 38), "an integer"),
+        ("indices", [12, 345], (["x"], [None], 12), "an integer"),
+        ("runs", ["a", "b"], ([3, "b"], [None], "a"), "text"),
+    ],
+)
+def test_the_items_of_a_list_are_what_its_knob_says(
+    name: str, right: list[Any], wrong: tuple[Any, ...], each: str
+) -> None:
+    knobs.check_knob(name, right)
+    for value in wrong:
+        with pytest.raises(UserError, match=f"^{name} must be a list, each {each}, got "):
+            knobs.check_knob(name, value)
+
+
+def test_the_ends_of_an_interpolation_can_be_given() -> None:
+    task = ("task=interpolation", "run=latest")
+    assert accepted(*task, "digits=[3,8]").task.digits == [3, 8]
+    assert accepted(*task, "indices=[12,345]").task.indices == [12, 345]
+
+
 @pytest.mark.parametrize("name", knobs.KNOBS)
 def test_a_knob_of_the_wrong_type_is_refused_by_name(name: str) -> None:
     message = refusal(f"{name}={{a: 1}}")

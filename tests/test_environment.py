@@ -26,6 +26,9 @@ HOSTILE = {
     "SLURM_JOB_NAME": "train",
     "SLURM_NTASKS": "4",
     "SLURM_PROCID": "2",
+    "PL_TRAINER_FAST_DEV_RUN": "True",
+    "PL_TRAINER_GRADIENT_CLIP_VAL": "0.1",
+    "PL_GLOBAL_SEED": "none",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYTHONIOENCODING": "ascii",
     "COLUMNS": "0",
@@ -77,6 +80,24 @@ def test_a_run_in_a_hostile_environment_is_a_run_like_any_other(tmp_path: Path) 
     assert {WEIGHTS, "metrics.json"} <= {path.name for path in folder.iterdir()}
     assert (folder / folders.LOCK).exists()
     assert len(logged(folder)["val/elbo"]) == 1
+
+
+RC = "text.usetex: True\naxes.facecolor: black\nfont.size: 30\n"
+
+
+@pytest.mark.slow
+def test_a_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(RC, encoding="utf-8")
+    words = new_run(TINY[0], "data.source=digits", "~task.analyses.scatter")
+    done = run("-m", "vae_exp", "-m", *words, "lr=1e-3,1e-2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = tmp_path.glob("multirun/*/*")
+    pictures = [folder / "0" / "figures" / "samples.png", folder / "sweep.png"]
+    drawn = [path.read_bytes() for path in pictures]
+    (tmp_path / "matplotlibrc").unlink()
+    for words in (["task=samples", f"run={folder / '0'}"], ["task=summarise", f"sweep={folder}"]):
+        assert run("-m", "vae_exp", *words, cwd=tmp_path).returncode == 0
+    assert [path.read_bytes() for path in pictures] == drawn
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, PLAIN], ids=["ascii", "C"])

@@ -16,6 +16,7 @@ from vae_exp.data import DigitsDataModule, Splits
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
+from vae_exp.runs.metrics import read_metrics
 from vae_exp.training.train import Train
 
 QUICK = {
@@ -93,6 +94,10 @@ def test_what_cannot_be_answered_is_told_before_training_and_skipped(
     assert err.startswith("questions is skipped: task=questions found no step of 1 in which")
     assert err.count("\n") == 1
     assert (run / "figures" / "samples.png").exists()
+    skipped = read_metrics(run)["run"]["skipped"]
+    assert list(skipped) == ["interpolation", "trust", "questions"]
+    for name, reason in skipped.items():
+        assert f"{name} is skipped: {reason}\n" in out + err
 
     monkeypatch.chdir(tmp_path)
     parts = ["prior", "likelihood", "posterior"]
@@ -123,3 +128,6 @@ def test_an_analysis_with_a_mistake_costs_neither_an_epoch_nor_the_run(
     assert (tmp_path / WEIGHTS).exists()
     line = "broken is skipped: ZeroDivisionError: of an image\n"
     assert capsys.readouterr().err == 2 * line  # after the first epoch, and at the end
+    metrics = read_metrics(tmp_path)
+    assert metrics["run"]["skipped"] == {"broken": "ZeroDivisionError: of an image"}
+    assert "analyses" not in metrics

@@ -103,9 +103,15 @@ def expected(name: str) -> str:
     """What a knob accepts, in words: its type and its range."""
     kind = _TYPES[name]
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    words = [_NAMES.get(kind, "a list") for kind in kinds if kind is not types.NoneType]
+    words = [_in_words(kind) for kind in kinds if kind is not types.NoneType]
     text = " ".join([*words, limits(name)]).strip()
     return f"{text}, or null" if types.NoneType in kinds else text
+
+
+def _in_words(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_NAMES[typing.get_args(kind)[0]]}"
+    return _NAMES[kind]
 
 
 def check_knob(name: str, value: Any) -> None:
@@ -126,7 +132,8 @@ def check_knob(name: str, value: Any) -> None:
 
 def _is_a(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        item = typing.get_args(kind)[0]
+        return isinstance(value, list | tuple) and all(_is_a(each, item) for each in value)
     wanted = (int, float) if kind is float else kind
     return isinstance(value, wanted) and not isinstance(value, bool)
 

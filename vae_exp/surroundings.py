@@ -11,6 +11,7 @@ from vae_exp.errors import UserError
 NARROW = 40  # columns: tables of fewer cannot be read
 # Each of these makes Lightning take this process for one of several that share a run.
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+LIGHTNINGS = "PL_"  # PL_TRAINER_MAX_STEPS would be an argument of the Trainer that no config shows
 
 
 def settle() -> None:
@@ -22,8 +23,9 @@ def settle() -> None:
     except OSError as error:
         reason = f"the working folder cannot be used: {error.strerror}"
         raise UserError(f"{reason}; change to another folder") from error
-    for name in RANKS:
-        os.environ.pop(name, None)
+    for name in list(os.environ):
+        if name in RANKS or name.startswith(LIGHTNINGS):
+            del os.environ[name]
     os.environ["MPLBACKEND"] = "agg"  # figures are drawn into files; a notebook asks for its own
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) < NARROW:

@@ -130,13 +130,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def answer(
-    analysis: Analysis, model: VAE, splits: Splits, seed: int, origin: Origin
-) -> Look | None:
-    """As ``look_at``; if the analysis fails, None after a line on stderr: no training is lost."""
+def answer(analysis: Analysis, model: VAE, splits: Splits, seed: int, origin: Origin) -> Look | str:
+    """As ``look_at``; if the analysis fails, why, after a line on stderr: no training is lost."""
     try:
         return look_at(analysis, model, splits, seed, origin)
     except Exception as error:  # noqa: BLE001
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        print(f"{analysis.name} is skipped: {kind}{first_line(error)}", file=sys.stderr)
-        return None
+        reason = f"{kind}{first_line(error)}"
+        print(f"{analysis.name} is skipped: {reason}", file=sys.stderr)
+        return reason

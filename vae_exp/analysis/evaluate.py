@@ -17,7 +17,7 @@ from vae_exp.data import Split, Splits
 from vae_exp.errors import check_positive
 from vae_exp.evaluation import ais, importance
 from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
-from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.exact import evidence, is_exact
 from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
 from vae_exp.models.contracts import PIXELS
 from vae_exp.models.vae import VAE
@@ -96,7 +96,7 @@ class Evaluate:
         few = images[: self.ais_images]
         with progress_bar() as stage:
             exact = None
-            if model.latent_dim <= 2:
+            if is_exact(model):
                 exact = evidence(model, images, progress=stage("exact log p(x)"))
             elbo = elbo_terms(model, images, samples=self.elbo_samples, seed=seed).bound
             ladder = importance.iwae_ladder(

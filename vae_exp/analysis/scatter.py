@@ -14,7 +14,7 @@ from vae_exp.probability.streams import generator
 
 
 @dataclass(frozen=True)
-class Plane:
+class PrincipalPlane:
     """Latent means seen along two orthonormal directions; `explained` is each one's share."""
 
     points: Tensor  # [N, 2]
@@ -22,7 +22,7 @@ class Plane:
     explained: Tensor  # [2]
 
 
-def principal_plane(z: Tensor) -> Plane:
+def principal_plane(z: Tensor) -> PrincipalPlane:
     """The two orthonormal directions along which z [N, Z], Z ≥ 2, varies most.
 
     Points are z itself in those directions, not z − mean: the origin stays, so the standard
@@ -34,7 +34,7 @@ def principal_plane(z: Tensor) -> Plane:
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
     directions = directions * torch.where(largest < 0, -1.0, 1.0)
     explained = variances.flip(0)[:2] / variances.sum().clamp_min(1e-30)
-    return Plane(z.double() @ directions.T, directions, explained)
+    return PrincipalPlane(z.double() @ directions.T, directions, explained)
 
 
 class Scatter:

@@ -16,7 +16,17 @@ from vae_exp.figures.latent import (
     latent_strip,
     mass_levels,
 )
-from vae_exp.figures.page import DPI, INK, Style, caption, check_fits, figure, plain, png
+from vae_exp.figures.page import (
+    DPI,
+    INK,
+    Style,
+    caption,
+    check_fits,
+    figure,
+    forget_habits,
+    plain,
+    png,
+)
 
 __all__ = [
     "CELL",
@@ -29,6 +39,7 @@ __all__ = [
     "caption",
     "check_fits",
     "figure",
+    "forget_habits",
     "image_grid",
     "image_mosaic",
     "image_rows",

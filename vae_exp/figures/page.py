@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, rcdefaults
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -27,6 +27,11 @@ GREY = "0.4"
 SMALL, TITLE = 7.0, 10.0  # points
 
 LARGEST = 2**16 - 1_000  # dots along a side: what Agg can draw, but for margins
+
+
+def forget_habits() -> None:
+    """Draw as matplotlib does by itself, whatever a matplotlibrc says: for all of a process."""
+    rcdefaults()
 
 
 def check_fits(key: str, count: int, dots: float) -> None:

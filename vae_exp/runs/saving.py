@@ -3,6 +3,8 @@
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,24 @@ def config_text(config: dict[str, Any]) -> str:
 
 
 def add_findings(folder: Path, name: str, numbers: dict[str, Any]) -> None:
-    """Put an analysis's numbers into metrics.json under analyses.NAME, one process at a time."""
+    """Put an analysis's numbers into metrics.json under analyses.NAME."""
+    with _changing(folder) as metrics:
+        metrics.setdefault("analyses", {})[name] = numbers
+
+
+def add_skipped(folder: Path, name: str, reason: str) -> None:
+    """Put down under run.skipped.NAME why training has no numbers of an analysis."""
+    with _changing(folder) as metrics:
+        metrics["run"]["skipped"][name] = reason
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[dict[str, Any]]:
+    """What metrics.json holds; what became of it is written, one process at a time."""
     taken = f"{folder / METRICS} is being written by another process"
     with locked(folder, METRICS_LOCK, taken, PATIENCE):
         metrics = read_metrics(folder)
-        metrics.setdefault("analyses", {})[name] = numbers
+        yield metrics
         write_metrics(folder, metrics)
 
 

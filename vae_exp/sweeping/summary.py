@@ -90,9 +90,10 @@ def _draw(folder: Path, jobs: Sequence[Job], found: Sequence[Column]) -> None:
     """The picture, if there is something to draw; the imports are heavy."""
     (folder / PICTURE).unlink(missing_ok=True)
     if found and swept(jobs):
-        from vae_exp.figures import png
+        from vae_exp.figures import forget_habits, png
         from vae_exp.sweeping.figure import draw
 
+        forget_habits()
         picture = draw(jobs, found)
         if picture is not None:
             write_atomically(folder, PICTURE, png(picture))

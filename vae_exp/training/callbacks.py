@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_exp import files
-from vae_exp.analysis.base import Analysis, Origin, answer
+from vae_exp.analysis.base import Analysis, Look, Origin, answer
 from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import DigitsDataModule
 from vae_exp.folders import EVENTS, within
@@ -149,6 +149,6 @@ class FiguresDuringTraining(pl.Callback):
         for analysis in self.analyses:
             with pl_module.averaged():
                 look = answer(analysis, pl_module.model, data.splits, pl_module.seed, self.origin)
-            if look is not None:
+            if isinstance(look, Look):
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
                 board.add_figures(writer, look.findings.figures, trainer.global_step - 1)

@@ -26,7 +26,13 @@ def numbers(trained: Trained, seed: int) -> dict[str, Any]:
     """The contents of metrics.json, but for the analyses."""
     task, splits, model = trained.task, trained.splits, trained.model
     metrics = {
-        "run": {"name": task.name, "seed": seed, "epochs": task.epochs, **saving.provenance()},
+        "run": {
+            "name": task.name,
+            "seed": seed,
+            "epochs": task.epochs,
+            "skipped": trained.skipped,
+            **saving.provenance(),
+        },
         "data": describe_data(splits, splits.test),
         "model": describe_model(model),
         "validation": {
@@ -59,12 +65,14 @@ def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look
     for analysis in trained.analyses:
         with trained.console.status(analysis.name):
             found = answer(analysis, trained.model, trained.splits, seed, trained.origin)
-        if found is not None:
-            looks.append(found)
-            keep(found, seed, folder, style)
-            if trained.loggers.events:
-                writer = trained.loggers.events.experiment
-                board.add_figures(writer, found.findings.figures, trained.last_step)
+        if isinstance(found, str):
+            saving.add_skipped(folder, analysis.name, found)
+            continue
+        looks.append(found)
+        keep(found, seed, folder, style)
+        if trained.loggers.events:
+            writer = trained.loggers.events.experiment
+            board.add_figures(writer, found.findings.figures, trained.last_step)
     return looks
 
 

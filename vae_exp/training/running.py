@@ -53,6 +53,7 @@ class Trained:
     module: VAEModule
     splits: Splits
     analyses: list[Analysis]
+    skipped: dict[str, str]  # the others, and why
     origin: Origin
     loggers: Loggers
     checkpoints: Checkpoints
@@ -91,7 +92,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
         console.print(f"going on after step {start.step}")
     else:
         saving.write_config(folder, config)
-    analyses = _suited(task, module.model, data.splits, console)
+    analyses, skipped = _suited(task, module.model, data.splits, console)
     origin = Origin(config["seed"], task.name)
     checkpoints = _checkpoints(task, config, folder, data, loggers, interrupts)
     callbacks: list[pl.Callback] = [EpochProgress(task.epochs), *further, checkpoints]
@@ -117,6 +118,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
         module,
         data.splits,
         analyses,
+        skipped,
         origin,
         loggers,
         checkpoints,
@@ -259,13 +261,17 @@ def _stopped(trainer: pl.Trainer, callbacks: list[pl.Callback]) -> str:
     return "trainer.options.max_time was over"
 
 
-def _suited(task: "Train", model: VAE, splits: Splits, console: Console) -> list[Analysis]:
-    """The analyses that will be put to the model; says which are skipped, and why."""
-    suited = []
+def _suited(
+    task: "Train", model: VAE, splits: Splits, console: Console
+) -> tuple[list[Analysis], dict[str, str]]:
+    """The analyses that will be put to the model, and why others are not, which it prints."""
+    suited, skipped = [], {}
     for analysis in task.analyses.values():
         reason = analysis.unsuited(model, splits)
         if reason is None:
             suited.append(analysis)
         else:
-            console.print(f"{analysis.name} is skipped: {reason}", markup=False, highlight=False)
-    return suited
+            skipped[analysis.name] = reason
+            told = f"{analysis.name} is skipped: {reason}"
+            console.print(told, markup=False, highlight=False)
+    return suited, skipped

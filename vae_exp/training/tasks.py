@@ -8,6 +8,7 @@ from vae_exp import folders
 from vae_exp.analysis.base import Analysis
 from vae_exp.building import build
 from vae_exp.errors import UserError
+from vae_exp.figures import forget_habits
 from vae_exp.knobs import GROUPS
 from vae_exp.runs import loading
 from vae_exp.runs.looking import look
@@ -24,6 +25,7 @@ def execute(
     folder: the run's, if the task trains.
     A look at a run takes the run's own seed if none is given.
     """
+    forget_habits()
     task = build(config["task"], "task", Callable)
     if isinstance(task, Train):
         assert folder is not None
@@ -41,6 +43,7 @@ def execute(
 
 def resume(folder: Path) -> float:
     """Go on with an unfinished run, by its own config and in its own folder; returns val/elbo."""
+    forget_habits()
     config, task = _recorded(folder)
     print(f"resuming {folder}", flush=True)
     return task(config, folder.resolve())
