@@ -167,8 +167,13 @@ def test_every_command_of_the_documents_is_right() -> None:
 @pytest.mark.parametrize(("name", "text"), pages(), ids=[name for name, _ in pages()])
 def test_links_lead_to_files_that_are_there(name: str, text: str) -> None:
     folder = (ROOT / name).parent
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, flags=re.M)
+    }
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        assert (folder / link).exists(), link
+        there = link[1:] in headings if link.startswith("#") else (folder / link).exists()
+        assert there, link
     for page in re.findall(r"\bdocs/\w+\.md", text):
         assert (ROOT / page).exists(), page
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from kill_and_resume import WEIGHTS, small_config, train
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from vae_exp.analysis.base import Analysis, Findings
@@ -131,3 +132,23 @@ def test_an_analysis_with_a_mistake_costs_neither_an_epoch_nor_the_run(
     metrics = read_metrics(tmp_path)
     assert metrics["run"]["skipped"] == {"broken": "ZeroDivisionError: of an image"}
     assert "analyses" not in metrics
+
+
+class Undrawable(Broken):
+    """An analysis whose figure cannot be drawn."""
+
+    name = "undrawable"
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        fig = Figure()
+        fig.suptitle(r"$\frac{1}$")
+        return Findings(figures={self.name: fig})
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Train(1, {"undrawable": Undrawable()})(plain_config(small_config()), tmp_path)
+    assert (tmp_path / WEIGHTS).exists()
+    assert "undrawable is skipped: ValueError" in capsys.readouterr().err
+    assert list(read_metrics(tmp_path)["run"]["skipped"]) == ["undrawable"]

@@ -140,7 +140,12 @@ def answer(analysis: Analysis, model: VAE, splits: Splits, seed: int, origin: Or
     try:
         return look_at(analysis, model, splits, seed, origin)
     except Exception as error:  # noqa: BLE001
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        reason = f"{kind}{first_line(error)}"
-        print(f"{analysis.name} is skipped: {reason}", file=sys.stderr)
-        return reason
+        return tell_skipped(analysis.name, error)
+
+
+def tell_skipped(name: str, error: Exception) -> str:
+    """Why an analysis is skipped, after a line on stderr."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    reason = f"{kind}{first_line(error)}"
+    print(f"{name} is skipped: {reason}", file=sys.stderr)
+    return reason

@@ -7,8 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vae_exp import folders
-from vae_exp.analysis.base import Look, answer
+from vae_exp.analysis.base import Look, answer, tell_skipped
 from vae_exp.data import Splits
+from vae_exp.errors import UserError
 from vae_exp.figures import Style
 from vae_exp.parts import build
 from vae_exp.runs import saving
@@ -65,15 +66,27 @@ def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look
     for analysis in trained.analyses:
         with trained.console.status(analysis.name):
             found = answer(analysis, trained.model, trained.splits, seed, trained.origin)
+        if isinstance(found, Look):
+            found = _kept(analysis.name, found, seed, folder, style)
         if isinstance(found, str):
             saving.add_skipped(folder, analysis.name, found)
         else:
             looks.append(found)
-            keep(found, seed, folder, style)
             if trained.loggers.events:
                 writer = trained.loggers.events.experiment
                 board.add_figures(writer, found.findings.figures, trained.last_step)
     return looks
+
+
+def _kept(name: str, look: Look, seed: int, folder: Path, style: Style) -> Look | str:
+    """A look that lies in the run's folder, or why a figure of it cannot be drawn."""
+    try:
+        keep(look, seed, folder, style)
+    except (OSError, UserError):  # of the disk, which stops the run
+        raise
+    except Exception as error:  # noqa: BLE001
+        return tell_skipped(name, error)
+    return look
 
 
 def finish(trained: Trained, folder: Path) -> None:
