@@ -1,5 +1,6 @@
 """What tests share: where they find MNIST, a folder to start from, and how a command is refused."""
 
+import importlib.util
 import os
 from collections import Counter
 from pathlib import Path
@@ -41,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Only a test that is marked slow starts processes that train."""
+    if item.get_closest_marker("imports_torch") and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
     warm.allowed = item.get_closest_marker("slow") is not None
 
 

@@ -147,6 +147,7 @@ def check_pip(words: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.imports_torch
 def test_every_command_of_the_documents_is_right() -> None:
     commands = found()
     assert len(commands) > 60
