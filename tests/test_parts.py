@@ -187,6 +187,19 @@ def test_only_parts_are_named_and_nothing_else_is_imported(plugin: str, target: 
     assert set(sys.modules) == before
 
 
+@pytest.mark.parametrize("plugin", ["Any"], indirect=True)
+@pytest.mark.parametrize("deep", [[], [[]], [{"a": []}], {"a": [{"b": {}}]}])
+def test_a_class_is_refused_however_deep_it_lies(plugin: str, deep: Any) -> None:
+    """Also where an annotation says nothing of what lies there."""
+    evil = {"_target_": "os.system", "command": "touch executed"}
+    place = deep
+    while place:
+        place = next(iter(place.values())) if isinstance(place, dict) else place[0]
+    place.update(evil) if isinstance(place, dict) else place.append(evil)
+    line = told({"_target_": f"{plugin}.Base", "x": deep}, "model")[0]
+    assert "_target_ must be a class that conf/model names, got 'os.system'" in line
+
+
 def test_a_class_of_a_module_that_is_no_plugin_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,7 +204,9 @@ def keys_of(task: str) -> list[tuple[str, Any]]:
     """All that can be given to any command, with the values that a command of this task has."""
     cfg = composing.composed(composing.parse(base_of(task)))
     plain = {name: composing.resolved(cfg, name) for name in [*knobs.KNOBS, *knobs.GROUPS]}
-    return [(key, value) for key, value in leaves(plain) if not isinstance(value, dict)]
+    referred = ("model.prior.", "model.likelihood.", "model.posterior.")  # given by their groups
+    found = [(key, value) for key, value in leaves(plain) if not key.startswith(referred)]
+    return [(key, value) for key, value in found if not isinstance(value, dict)]
 
 
 def read_by(cfg: DictConfig) -> dict[str, Any]:

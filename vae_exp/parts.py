@@ -138,15 +138,18 @@ def check(node: Any, key: str, kind: Any = Any) -> None:
 
 def problems(node: Any, key: str, kind: Any = Any) -> Iterator[UserError]:
     """All that is wrong at or below a node, an error for each key."""
-    yield from _of_text(node, key)
+    yield from _of_names(node, key)
     yield from _of_value(_kind_of(node, key, kind), node, key)
 
 
-def _of_text(node: Any, key: str) -> Iterator[UserError]:
+def _of_names(node: Any, key: str) -> Iterator[UserError]:
+    """What no config may hold, at whatever depth: another class, or text that Hydra resolves."""
     if isinstance(node, str) and "${" in node:
         yield UserError(f"{key} must not hold ${{, which a run's config cannot keep, got {node!r}")
+    if is_part(node) and (refused := _refused(node[TARGET], key)) is not None:
+        yield refused
     for name, item in _items(node).items():
-        yield from _of_text(item, f"{key}.{name}")
+        yield from _of_names(item, f"{key}.{name}")
 
 
 def _kind_of(node: Any, key: str, kind: Any) -> Any:
@@ -203,14 +206,12 @@ def _holds_parts(kind: Any, value: Any) -> bool:
     kinds = {annotations.origin_of(each) for each in annotations.options(kind)}
     if isinstance(value, dict) and kinds & {*annotations.MAPPINGS}:
         return True
-    return bool(kinds & {Any, *annotations.LISTS}) and any(map(is_part, _items(value).values()))
+    return bool(kinds & {Any, *annotations.LISTS}) and any(True for _ in _targets(value))
 
 
 def _of_part(node: dict[str, Any], key: str, kind: Any) -> Iterator[UserError]:
     target = node[TARGET]
-    refused = _refused(target, key)
-    if refused is not None:
-        yield refused
+    if _refused(target, key) is not None:  # which is told already
         return
     part = _named(target)
     kinds = [each for each in annotations.options(kind) if each is not type(None)]

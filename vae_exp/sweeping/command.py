@@ -111,6 +111,8 @@ def _checked(jobs: Sequence[list[Override]]) -> Iterator[DictConfig]:
     shared: dict[tuple[str, ...], DictConfig] = {}
     told = time.monotonic()
     for number, job in enumerate(jobs):
+        if number == 1:  # before that, what the parts stand on was imported
+            told = time.monotonic()
         if time.monotonic() - told > PATIENCE:
             told = time.monotonic()
             print(f"checked {number:,} of {len(jobs):,} jobs", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from vae_exp import folders, parts
 from vae_exp.atomic import write_atomically
@@ -206,7 +206,8 @@ def _search(cfg: DictConfig, context: HydraContext, words: Sequence[str], start:
     """Hydra's sweeper draws the jobs; those of a study that goes on are numbered after its last."""
     hush()
     if start and "seed" in (cfg.hydra.sweeper.get("sampler") or {}):
-        cfg.hydra.sweeper.sampler.seed = start  # else the sampler draws its first trials again
+        with flag_override(cfg.hydra, "readonly", False):
+            cfg.hydra.sweeper.sampler.seed = start  # else it draws its first trials again
     sweeper: Any = Plugins.instance().instantiate_sweeper(
         config=cfg, hydra_context=context, task_function=_task()
     )
