@@ -263,10 +263,19 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _tasks_that_read(knob: str) -> list[str]:
-    files = (CONF / "task").glob("*.yaml")
-    nodes = {file.stem: OmegaConf.load(file) for file in sorted(files)}
+    files = sorted((CONF / "task").glob("*.yaml"))
+    nodes = {file.stem: _task(file.stem) for file in files}
     return [
         name
         for name, node in nodes.items()
         if isinstance(node, DictConfig) and knob in {*interpolated([node]), asks_for(node)}
     ]
+
+
+def _task(name: str) -> Any:
+    """What a task's file holds, with that of the file it inherits from."""
+    node: Any = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    for entry in node.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            node = OmegaConf.merge(_task(entry), node)
+    return node
