@@ -24,8 +24,8 @@ from vae_exp.models.vae import VAE
 from vae_exp.parts import build
 from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics
+from vae_exp.training.running import with_shape
 from vae_exp.training.tasks import execute
-from vae_exp.training.train import with_shape
 
 NAMES = ("ring", "bar", "step", "dot")
 SIZES = ("data.train_size=90", "data.validation_size=30", "data.test_size=40")

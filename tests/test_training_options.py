@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Timer
 from test_training import digits, small_model
 
 from vae_exp.config import composing
+from vae_exp.data import ImageDataModule
 from vae_exp.errors import UserError
 from vae_exp.models.objectives import ELBO
 from vae_exp.runs.metrics import read_metrics
@@ -40,7 +41,7 @@ def fit(folder: Path, epochs: int = 1, **given: Any) -> tuple[pl.Trainer, VAEMod
     data = digits()
     if "limit_train_batches" in given:
         data.block_images = 1
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=ImageDataModule(data))
     return trainer, module
 
 
@@ -140,7 +141,7 @@ def test_clipping_works_under_manual_optimisation(tmp_path: Path) -> None:
     logger = QuietTensorBoard(tmp_path / "seen")
     module = hardware.module(small_model(), ELBO(), Adam(1e-2), seed=3)
     trainer = hardware.trainer(1, tmp_path, logger, [Seen()])
-    trainer.fit(module, datamodule=digits())
+    trainer.fit(module, datamodule=ImageDataModule(digits()))
     assert seen == pytest.approx([0.5] * len(seen), rel=1e-4)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_exp.errors import UserError
 from vae_exp.inference.progress import Progress, share, silent
 from vae_exp.inference.scan import SCAN, scan
-from vae_exp.inference.tiles import SIDE, Source, Support, Table, bound_of, offsets_of
+from vae_exp.inference.tiles import SIDE, CountedTable, Support, Table, bound_of, offsets_of
 
 # Side of a tile and points an axis in it: the step halves from 0.06 to 0.0019.
 LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16)))
@@ -65,7 +65,7 @@ def integrate(
         )
     images = max(1, entries // 16**2)
     blocks = torch.split(torch.arange(table.images, device=table.device), images)
-    source = Source(table, entries)
+    source = CountedTable(table, entries)
     parts = []
     for done, rows in enumerate(blocks):
         report = share(progress or silent, done / len(blocks), 1 / len(blocks))
@@ -79,7 +79,7 @@ def integrate(
 
 
 def _integrate_block(
-    source: Source, rows: Tensor, tolerance: float, progress: Progress
+    source: CountedTable, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
     support, peak, half_width = scan(source, rows, share(progress, 0.0, 0.5))
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
@@ -107,7 +107,7 @@ def _integrate_block(
 
 
 def _sum_lattice(
-    source: Source,
+    source: CountedTable,
     rows: Tensor,
     support: Support,
     side: float,

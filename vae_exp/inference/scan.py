@@ -14,7 +14,7 @@ from vae_exp.inference.progress import Progress, share, silent
 from vae_exp.inference.tiles import (
     DROPPED,
     SIDE,
-    Source,
+    CountedTable,
     Support,
     Table,
     bound_of,
@@ -31,7 +31,7 @@ ALIKE = 1500  # images of like peaks that are scanned together, far from the ori
 CEILINGS = 256  # tiles at a time
 
 
-def scan(source: Source, rows: Tensor, progress: Progress) -> tuple[Support, Tensor, Tensor]:
+def scan(source: CountedTable, rows: Tensor, progress: Progress) -> tuple[Support, Tensor, Tensor]:
     """Look at every tile of a square, which grows for the images that may have mass outside.
 
     These are the images for which the bound on what lies outside is not negligible or, if there is
@@ -70,7 +70,7 @@ def scan(source: Source, rows: Tensor, progress: Progress) -> tuple[Support, Ten
 
 
 def _scan_ring(
-    source: Source, rows: Tensor, tiles: Tensor, peak: Tensor, progress: Progress
+    source: CountedTable, rows: Tensor, tiles: Tensor, peak: Tensor, progress: Progress
 ) -> tuple[Tensor, Tensor]:
     """As ``_scan_tiles``, but an image is not put to a tile that the ceiling rules out for it.
 
@@ -91,7 +91,7 @@ def _scan_ring(
     return top, bound
 
 
-def _ceilings(source: Source, tiles: Tensor) -> Tensor:
+def _ceilings(source: CountedTable, tiles: Tensor) -> Tensor:
     """The highest log density that a tile can hold, whatever the image: [T]."""
     dims = tiles.shape[1]
     per_axis = SCAN[dims]
@@ -139,7 +139,7 @@ def _wider(table: Table, width: int, negligible: float) -> int:
 
 
 def _scan_tiles(
-    source: Source, rows: Tensor, tiles: Tensor, progress: Progress
+    source: CountedTable, rows: Tensor, tiles: Tensor, progress: Progress
 ) -> tuple[Tensor, Tensor]:
     """The highest log density that was seen, [B], and the highest that a tile can hold, [B, T]."""
     dims = source.table.latent_dim

@@ -32,7 +32,7 @@ class Table:
     ceiling: Callable[[Tensor], Tensor] | None = None
 
 
-class Source:
+class CountedTable:
     """A table that counts what is asked of it."""
 
     def __init__(self, table: Table, entries: int):

@@ -102,10 +102,14 @@ def load_weights(model: VAE, path: Path) -> None:
             }
         )
     _refuse_differences(model, _shapes(weights), path)
-    for name, tensor in weights.items():
+    _refuse_infinite(weights, path)
+    model.load_state_dict(weights)
+
+
+def _refuse_infinite(tensors: dict[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise Damaged(f"{path} is damaged: {name} holds numbers that are not finite")
-    model.load_state_dict(weights)
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, str]:
@@ -188,4 +192,6 @@ def load_place(path: Path) -> dict[str, Any]:
     contents = load_checkpoint(path)
     if KEY not in contents:
         raise UserError(f"{path} was not made by this package: nothing tells how to go on")
-    return files.shaped(contents, _PLACE, path)
+    place = files.shaped(contents, _PLACE, path)
+    _refuse_infinite(place["state_dict"], path)
+    return place
