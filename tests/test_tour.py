@@ -58,7 +58,7 @@ def test_the_tour_runs_and_shows_what_its_page_shows(folder: Path) -> None:
     assert 0 < iwae < elbo
 
 
-SHOWING = "from vae_exp.figures import figure\nfigure(1, 1)"
+SHOWING = "from vae_exp.figures import figure\nfig = figure(1, 1)\nfig.add_subplot()\nfig"
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ HINTS = [
     ("hidden=200", "model.encoder.hidden=[200]"),
     ("model.latentdim=3", "latent_dim"),
     ("data.batchsize=3", "batch_size"),
-    ("task.score_samples=9 task=top_half run=latest", "+task.score_samples"),
+    ("data.block_images=9", "+data.block_images"),
     ("output=x.json task=compare runs=[latest,latest]", "task.output"),
     ("~task.analyses.sampels", "~task.analyses.samples"),
     ("+model.encoder.hiden=[3]", "model.encoder.hidden"),

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
 
 from vae_exp import annotations
 from vae_exp.errors import Mistyped, UserError, all_of, first_line
@@ -100,6 +101,18 @@ def of(group: str) -> frozenset[str]:
         for file in files
         for target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")))
     )
+
+
+@cache
+def choice(group: str, name: str) -> Any:
+    """What the file of a choice in the package's own ``conf/`` holds, with what it inherits."""
+    loaded = OmegaConf.load(CONF / group / f"{name}.yaml")  # to which 1e-3 is a number
+    node: Any = OmegaConf.to_container(loaded, resolve=False)
+    below: dict[str, Any] = {}
+    for entry in node.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            below |= choice(group, entry)
+    return below | node
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from vae_exp import parts
 from vae_exp.data.settings import refuse_idle
 from vae_exp.errors import UserError, all_of
 from vae_exp.knobs import GROUPS, KNOBS, all_groups
@@ -263,19 +264,6 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _tasks_that_read(knob: str) -> list[str]:
-    files = sorted((CONF / "task").glob("*.yaml"))
-    nodes = {file.stem: _task(file.stem) for file in files}
-    return [
-        name
-        for name, node in nodes.items()
-        if isinstance(node, DictConfig) and knob in {*interpolated([node]), asks_for(node)}
-    ]
-
-
-def _task(name: str) -> Any:
-    """What a task's file holds, with that of the file it inherits from."""
-    node: Any = OmegaConf.load(CONF / "task" / f"{name}.yaml")
-    for entry in node.pop("defaults", []):
-        if isinstance(entry, str) and entry != "_self_":
-            node = OmegaConf.merge(_task(entry), node)
-    return node
+    names = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
+    nodes = {name: OmegaConf.create(parts.choice("task", name)) for name in names}
+    return [name for name, node in nodes.items() if knob in {*interpolated([node]), asks_for(node)}]

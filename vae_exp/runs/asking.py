@@ -1,5 +1,6 @@
 """Questions put to a model from Python, by the names that ``task=NAME`` knows them under."""
 
+import copy
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 from vae_exp.analysis.base import Analysis, Findings, Origin, look_at
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
-from vae_exp.knobs import KNOBS, choices
+from vae_exp.knobs import KNOBS
 from vae_exp.models.vae import VAE
-from vae_exp.parts import CONF, build
+from vae_exp.parts import CONF, build, choice
 from vae_exp.runs import plain
 
 
@@ -34,18 +35,20 @@ def analysis_named(name: str, settings: Mapping[str, Any]) -> Analysis:
         raise UserError(f"a look must be one of {', '.join(known)}, got {name!r}")
     knobs = {key: declared.default for key, declared in KNOBS.items()}
     knobs = {key: list(v) if isinstance(v, tuple) else v for key, v in knobs.items()}
-    node = plain.resolved({**knobs, "task": {**_file(name), **settings}})["task"]
+    node = plain.resolved({**knobs, "task": {**copy.deepcopy(_file(name)), **settings}})["task"]
     analysis: Analysis = build(node, "task", Analysis)
     return analysis
 
 
 def names() -> list[str]:
     """The tasks that are a question to one trained model."""
-    return [name for name in choices("task") if _is_analysis(_file(name)["_target_"])]
+    files = sorted((CONF / "task").glob("*.yaml"))
+    return [file.stem for file in files if _is_analysis(_file(file.stem)["_target_"])]
 
 
 def _file(name: str) -> dict[str, Any]:
-    return plain.read(CONF / "task" / f"{name}.yaml", dict)
+    node: dict[str, Any] = choice("task", name)
+    return node
 
 
 def _is_analysis(target: str) -> bool:
