@@ -8,6 +8,7 @@ from kill_and_resume import WEIGHTS, small_config, train
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+from vae_exp import parts
 from vae_exp.analysis.base import Analysis, Findings
 from vae_exp.cli.main import _main
 from vae_exp.config import composing
@@ -31,9 +32,7 @@ QUICK = {
 TASKS = [
     name
     for name in composing.choices("task")
-    if OmegaConf.load(composing.CONF / "task" / f"{name}.yaml")["_target_"].startswith(
-        "vae_exp.analysis."
-    )
+    if parts.choice("task", name)["_target_"].startswith("vae_exp.analysis.")
 ]
 CASES = [
     (task, split, latent_dim)
