@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import mnist_folder
 from omegaconf import DictConfig
@@ -29,6 +32,8 @@ from warm import Forked
 
 from vae_exp.config import composing
 from vae_exp.parts import build
+from vae_exp.training import running
+from vae_exp.training.checkpointing import Checkpoints
 from vae_exp.training.train import Train
 
 SMALL = (
@@ -84,6 +89,30 @@ def train(folder: Path, *words: str) -> None:
     folder.mkdir(exist_ok=True)
     plain = composing.plain_config(small_config(*words))
     build(plain["task"], "task", Train)(plain, folder)
+
+
+def train_with_snapshots(root: Path, *words: str) -> None:
+    """Train in ROOT/whole; ROOT/STEP-before and ROOT/STEP-after are what kills would leave.
+
+    Before and after: of the checkpoint that is saved at the step.
+    """
+    whole = root / "whole"
+
+    class Snapshots(Checkpoints):
+        def _save(self, trainer: pl.Trainer, best: bool) -> None:
+            self.logger.save()
+            shutil.copytree(whole, root / f"{trainer.global_step}-before")
+            super()._save(trainer, best)
+            shutil.copytree(whole, root / f"{trainer.global_step}-after")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "Checkpoints", Snapshots)
+        train(whole, *words)
+
+
+def snapshot_steps(root: Path) -> list[int]:
+    """The steps at which a checkpoint was saved."""
+    return sorted(int(path.name.partition("-")[0]) for path in root.glob("*-after"))
 
 
 def wait_until(

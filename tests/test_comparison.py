@@ -1,4 +1,4 @@
-"""Runs are compared where they can be, image by image, and refused if they cannot."""
+"""Runs are compared if they can be, image by image, and refused if they cannot."""
 
 import copy
 import json

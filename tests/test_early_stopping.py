@@ -4,13 +4,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
-from kill_and_resume import WEIGHTS, differences, logged, train
+from kill_and_resume import (
+    WEIGHTS,
+    differences,
+    logged,
+    snapshot_steps,
+    train,
+    train_with_snapshots,
+)
 
 from vae_exp.errors import UserError
 from vae_exp.runs.metrics import read_metrics
-from vae_exp.training import running
-from vae_exp.training.checkpointing import Checkpoints
 
 # The validation ELBO first rises, and falls from some epoch on.
 WORDS = ("epochs=12", "data.source=digits", "optimizer=adam", "lr=0.2")
@@ -29,19 +33,9 @@ def stopping_epoch(curve: list[float], patience: int) -> int:
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that stopped early in `whole`, and what a kill after each checkpoint would leave."""
+    """A run that stopped early in `whole`, and what kills about each checkpoint would leave."""
     root = tmp_path_factory.mktemp("stopping")
-    whole = root / "whole"
-    whole.mkdir()
-
-    class Snapshots(Checkpoints):
-        def _save(self, trainer: pl.Trainer, best: bool) -> None:
-            super()._save(trainer, best)
-            shutil.copytree(whole, root / str(trainer.global_step))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "Checkpoints", Snapshots)
-        train(whole, *WORDS, *STOPS)
+    train_with_snapshots(root, *WORDS, *STOPS)
     return root
 
 
@@ -69,9 +63,9 @@ def test_where_it_stopped_is_told(snapshots: Path) -> None:
 def test_a_run_resumed_from_any_checkpoint_stops_where_it_would_have_stopped(
     snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = sorted(int(path.name) for path in snapshots.iterdir() if path.name != "whole")
+    steps = snapshot_steps(snapshots)
     for step in (steps[0], steps[-2], steps[-1]):
-        shutil.copytree(snapshots / str(step), tmp_path / str(step))
+        shutil.copytree(snapshots / f"{step}-after", tmp_path / str(step))
         train(tmp_path / str(step), *WORDS, *STOPS)
         assert differences(tmp_path / str(step), snapshots / "whole") == [], step
         epoch = len(logged(snapshots / "whole")["val/elbo"])
@@ -79,10 +73,7 @@ def test_a_run_resumed_from_any_checkpoint_stops_where_it_would_have_stopped(
 
 
 def test_a_run_goes_on_only_with_the_callbacks_it_had(snapshots: Path, tmp_path: Path) -> None:
-    first = min(
-        (path for path in snapshots.iterdir() if path.name != "whole"), key=lambda p: int(p.name)
-    )
-    shutil.copytree(first, tmp_path / "run")
+    shutil.copytree(snapshots / f"{snapshot_steps(snapshots)[0]}-after", tmp_path / "run")
     with pytest.raises(UserError, match=r"^callbacks\.early_stopping\.patience was 2 when .* is 3"):
         train(tmp_path / "run", *WORDS, STOPS[0], "callbacks.early_stopping.patience=3")
     with pytest.raises(UserError, match=r"^callbacks\.early_stopping\.\w+ was .* and is None"):

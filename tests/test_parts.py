@@ -190,7 +190,7 @@ def test_only_parts_are_named_and_nothing_else_is_imported(plugin: str, target: 
 @pytest.mark.parametrize("plugin", ["Any"], indirect=True)
 @pytest.mark.parametrize("deep", [[], [[]], [{"a": []}], {"a": [{"b": {}}]}])
 def test_a_class_is_refused_however_deep_it_lies(plugin: str, deep: Any) -> None:
-    """Also where an annotation says nothing of what lies there."""
+    """Also if an annotation says nothing of what lies there."""
     evil = {"_target_": "os.system", "command": "touch executed"}
     place = deep
     while place:

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from kill_and_resume import (
     LAST,
@@ -21,6 +20,7 @@ from kill_and_resume import (
     only_run,
     stop_when,
     train,
+    train_with_snapshots,
     wait_until,
 )
 from kill_and_resume import start as start_afresh
@@ -32,27 +32,14 @@ from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics
-from vae_exp.training import checkpointing, running
-from vae_exp.training.checkpointing import Checkpoints
+from vae_exp.training import checkpointing
 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run in `whole`, and what kills about each of its checkpoints would leave of it."""
     root = tmp_path_factory.mktemp("snapshots")
-    whole = root / "whole"
-    whole.mkdir()
-
-    class Snapshots(Checkpoints):
-        def _save(self, trainer: pl.Trainer, best: bool) -> None:
-            self.logger.save()
-            shutil.copytree(whole, root / f"{trainer.global_step}-before")
-            super()._save(trainer, best)
-            shutil.copytree(whole, root / f"{trainer.global_step}-after")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "Checkpoints", Snapshots)
-        train(whole, "task.checkpoint_seconds=0")
+    train_with_snapshots(root, "task.checkpoint_seconds=0")
     return root
 
 

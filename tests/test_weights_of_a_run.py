@@ -4,11 +4,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import safetensors.torch
 import torch
 from conftest import refusal
-from kill_and_resume import LAST, WEIGHTS, differences, logged, train
+from kill_and_resume import (
+    LAST,
+    WEIGHTS,
+    differences,
+    logged,
+    snapshot_steps,
+    train,
+    train_with_snapshots,
+)
 from test_training import digits, fit, small_model
 from torch import Tensor
 
@@ -18,7 +25,6 @@ from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.training import running
 from vae_exp.training.averaging import Average
-from vae_exp.training.checkpointing import Checkpoints
 from vae_exp.training.fitting import descent
 from vae_exp.training.fitting import fit as plain_fit
 from vae_exp.training.module import VAEModule
@@ -178,29 +184,19 @@ def test_averaging_changes_no_step_and_its_weights_are_the_runs(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with averaged weights in `whole`, and what a kill after each checkpoint would leave."""
+    """A run with averaged weights in `whole`, and what kills about each checkpoint would leave."""
     root = tmp_path_factory.mktemp("averaged")
-    whole = root / "whole"
-    whole.mkdir()
-
-    class Snapshots(Checkpoints):
-        def _save(self, trainer: pl.Trainer, best: bool) -> None:
-            super()._save(trainer, best)
-            shutil.copytree(whole, root / str(trainer.global_step))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "Checkpoints", Snapshots)
-        train(whole, *AVERAGED, "task.checkpoint_seconds=0", "task.figures_every=1")
+    train_with_snapshots(root, *AVERAGED, "task.checkpoint_seconds=0", "task.figures_every=1")
     return root
 
 
 def test_a_run_with_averaged_weights_resumed_anywhere_ends_the_same(
     snapshots: Path, tmp_path: Path
 ) -> None:
-    steps = sorted(int(path.name) for path in snapshots.iterdir() if path.name != "whole")
+    steps = snapshot_steps(snapshots)
     for step in (steps[0], steps[3], steps[-1]):
         folder = tmp_path / str(step)
-        shutil.copytree(snapshots / str(step), folder)
+        shutil.copytree(snapshots / f"{step}-after", folder)
         train(folder, *AVERAGED, "task.checkpoint_seconds=1000", "task.figures_every=1")
         assert differences(folder, snapshots / "whole") == [], step
 
@@ -220,7 +216,7 @@ def test_the_weights_of_a_checkpoint_are_the_averaged_ones(snapshots: Path) -> N
 def test_last_weights_that_do_not_fit_are_refused(
     fault: str, snapshots: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(snapshots / "4", tmp_path / "run")
+    shutil.copytree(snapshots / "4-after", tmp_path / "run")
     path = tmp_path / "run" / LAST
     contents = torch.load(path, weights_only=True)
     name = next(iter(contents["last_weights"]))

@@ -24,7 +24,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 
 from vae_exp import annotations
@@ -96,11 +95,8 @@ def of(group: str) -> frozenset[str]:
     """The classes that the files of the package's own ``conf/GROUP`` name at any depth."""
     groups = (group, *HOLDS.get(group, ()))
     files = sorted(file for each in groups for file in (CONF / each).glob("*.yaml"))
-    return frozenset(
-        target
-        for file in files
-        for target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")))
-    )
+    nodes = [choice(file.parent.name, file.stem) for file in files]
+    return frozenset(target for node in nodes for target in _targets(node))
 
 
 @cache

@@ -328,7 +328,7 @@ def worst_figure(
 def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
     """A bar a stage; ``stage(name)`` returns what is told the fraction that is done.
 
-    There are no bars in a notebook, where rich cannot draw them.
+    There are no bars in a notebook, as rich cannot draw them there.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, disable=Console().is_jupyter) as bars:

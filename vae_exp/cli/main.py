@@ -275,7 +275,3 @@ def _group_lines() -> list[str]:
             ", ".join(names), 80, initial_indent=first, subsequent_indent=" " * len(first)
         )
     return lines
-
-
-if __name__ == "__main__":
-    main()

@@ -197,7 +197,7 @@ def _table(q: Posterior) -> Callable[[Tensor], Tensor]:
 
 
 def miscalibration(calibrated: Calibration) -> str | None:
-    """Overconfident, underconfident, or misshapen where levels disagree; None if none misses.
+    """Overconfident, underconfident, or misshapen if levels disagree; None if none misses.
 
     A coverage misses its level by more than TOLERANCE and ERRORS binomial standard errors.
     """

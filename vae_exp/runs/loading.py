@@ -13,23 +13,17 @@ from torch import Tensor
 
 from vae_exp import folders, parts
 from vae_exp.data.splits import SplitName
-from vae_exp.errors import Damaged as Damaged
 from vae_exp.errors import UserError
 from vae_exp.evaluation.evidence import Evidence, evidence
-from vae_exp.folders import CHECKPOINTS, CONFIG, WEIGHTS
-from vae_exp.folders import find as find
+from vae_exp.folders import CHECKPOINTS, CONFIG, WEIGHTS, find
 from vae_exp.knobs import KNOBS, check_knob
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
 from vae_exp.probability.distributions import Posterior
 from vae_exp.runs import plain
-from vae_exp.runs.metrics import read_metrics as read_metrics
-from vae_exp.runs.metrics import write_metrics as write_metrics
+from vae_exp.runs.metrics import read_metrics
 from vae_exp.runs.upgrade import upgraded_config
-from vae_exp.runs.weights import KEY as KEY
-from vae_exp.runs.weights import load_checkpoint as load_checkpoint
-from vae_exp.runs.weights import load_weights as load_weights
-from vae_exp.runs.weights import save_weights as save_weights
+from vae_exp.runs.weights import load_weights
 from vae_exp.schema import check_schema
 
 if TYPE_CHECKING:
@@ -44,7 +38,6 @@ NEWER = (
     "callbacks",
     "logger",
 )  # groups that an older run has not
-PATIENCE = 60.0  # seconds, for a process that adds its own numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +69,7 @@ class Run:
 
         Raises UserError if they are not at hand.
         """
-        from vae_exp.runs.looking import splits_of  # which imports Lightning: six seconds
+        from vae_exp.runs.looking import splits_of  # which imports matplotlib
 
         return splits_of(self)
 

@@ -62,7 +62,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The commit of the package's source, with + where it was changed; None outside a checkout."""
+    """The commit of the package's source, with + if it was changed; None outside a checkout."""
     if shutil.which("git") is None or not (PACKAGE.parent / ".git").exists():
         return None
     described = subprocess.run(

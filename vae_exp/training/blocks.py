@@ -5,6 +5,7 @@ in `module`.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
@@ -43,7 +44,7 @@ class BoundMeter(nn.Module):
         return {"bound": bound, "log_likelihood": log_likelihood, "kl": kl}
 
 
-class BlockModule(pl.LightningModule):
+class BlockModule(pl.LightningModule, ABC):
     """Makes steps of blocks, and logs the means of an epoch under their true names."""
 
     model: VAE
@@ -57,17 +58,17 @@ class BlockModule(pl.LightningModule):
         self.val_meter = BoundMeter()
         self.whole_batch = 0  # images of the batch that a step is about, in all processes
 
+    @abstractmethod
     def step(self, x: Tensor, noise: Tensor, step: int) -> Terms:
         """One step up the bound of a batch: x [B, D], noise [S, B, N] -> its terms [B]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, batch: int, purpose: str, index: int) -> Tensor:
         """ε of a batch: [S, B, N]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_finite(self) -> None:
         """Raise Diverged if a loss since the start, or a weight, is not finite."""
-        raise NotImplementedError
 
     @property
     def judge(self) -> str:

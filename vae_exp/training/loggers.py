@@ -11,11 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml  # type: ignore[import-untyped]
-
 from vae_exp import folders
 from vae_exp.errors import UserError
-from vae_exp.parts import CONF, build
+from vae_exp.parts import CONF, build, choice
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -186,6 +184,6 @@ def _stated(group: str) -> dict[str, dict[str, Any]]:
     """What the files of ``conf/GROUP`` say of each class that they name."""
     found: dict[str, dict[str, Any]] = {}
     for file in sorted((CONF / group).glob("*.yaml")):
-        for node in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).values():
+        for node in choice(group, file.stem).values():
             found.setdefault(node["_target_"], {}).update(node)
     return found

@@ -8,13 +8,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from vae_exp.errors import UserError
+from vae_exp.ranges import Positive, PositiveNumber
 
 PLACE = "trainer.options"
 MIXED = ("16-mixed", "bf16-mixed")
 
-Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Options(TypedDict, total=False):
@@ -24,7 +23,7 @@ class Options(TypedDict, total=False):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"]
     max_time: Annotated[str, Field(pattern=r"^\d+(:\d\d){3}$")]
     min_epochs: Positive
-    gradient_clip_val: Finite
+    gradient_clip_val: PositiveNumber
     gradient_clip_algorithm: Literal["norm", "value"]
     limit_train_batches: Positive | Share
     log_every_n_steps: Positive
