@@ -228,3 +228,19 @@ def test_last_weights_that_do_not_fit_are_refused(
     torch.save(contents, path)
     with pytest.raises(UserError, match=r"cannot go on from .*: the last weights of "):
         train(tmp_path / "run", *AVERAGED)
+
+
+@pytest.mark.parametrize("decay", [0.05, 0.9])
+def test_an_average_is_the_recursion_that_it_says(decay: float) -> None:
+    model = small_model()
+    average = Average(model, decay)
+    expected = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    for step in range(4):
+        d = min(decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight += torch.randn_like(weight)
+                expected[name] = d * expected[name] + (1 - d) * weight
+        average.update(step)
+    for name, weight in average.averaged.items():
+        torch.testing.assert_close(weight, expected[name])
