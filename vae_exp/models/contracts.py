@@ -6,6 +6,7 @@ the numbers that likelihood and family read; they learn their sizes when a model
 
 import math
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,7 @@ class Likelihood(nn.Module, ABC):
 
     outputs = 1  # of the decoder for each pixel
     discrete = False  # whether p(x | z) is a mass, so that log p(x | z) is never above 0
+    takes: Literal["binary", "grey", "any"] = "any"  # which images it has a mass or density of
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:

@@ -30,6 +30,7 @@ from vae_exp.probability.densities import factorized_gaussian_log_density
 from vae_exp.probability.distributions import Distribution, Noise, Posterior
 from vae_exp.probability.divergences import kl as closed_form_kl
 
+DECODED = 1 << 26  # numbers that a decoder says at a time, if an estimate needs more
 KL = Literal["closed_form", "monte_carlo"]
 
 
@@ -159,11 +160,20 @@ class VAE(nn.Module):
 
     def joint_log_density_table(self, x: Tensor, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """log p(x, z) of every image at every z: x [B, D], z [G, Z] -> [B, G]."""
-        return self.log_prior(z) + self.likelihood_family.table(self.decoder(z, pixels), x)
+        table = self.likelihood_family.table
+        parts = [table(self.decoder(part, pixels), x) for part in z.split(self._at_a_time)]
+        return self.log_prior(z) + torch.cat(parts, 1)
 
     def joint_ceiling(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """The most that log p(x, z) can be, whatever x of discrete pixels: [G, Z] -> [G]."""
-        return self.log_prior(z) + self.likelihood_family.ceiling(self.decoder(z, pixels))
+        ceiling = self.likelihood_family.ceiling
+        parts = [ceiling(self.decoder(part, pixels)) for part in z.split(self._at_a_time)]
+        return self.log_prior(z) + torch.cat(parts)
+
+    @property
+    def _at_a_time(self) -> int:
+        """How many z may be decoded together."""
+        return max(1, DECODED // (self.likelihood_family.outputs * self.pixels))
 
     def log_likelihood_of_each(
         self, x: Tensor, pixels: Tensor | None = None
@@ -173,10 +183,15 @@ class VAE(nn.Module):
         For many z of each of the images x [B, D], or of the ``pixels`` [d] that x [B, d] shows.
         """
 
-        def log_likelihood(z: Tensor) -> Tensor:
+        def of_some(x: Tensor, z: Tensor) -> Tensor:
             rows = z.transpose(0, 1).reshape(-1, z.shape[-1])
             parameters = self.decoder(rows, pixels).view(len(x), len(z), -1)  # [B, S, ..]
             return self.likelihood_family.each(parameters, x).T
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            images = max(1, self._at_a_time // len(z))
+            parts = zip(x.split(images), z.split(images, 1), strict=True)
+            return torch.cat([of_some(*part) for part in parts], 1)
 
         return log_likelihood
 
