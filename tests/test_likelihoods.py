@@ -35,7 +35,7 @@ GREY = [
     CategoricalLikelihood(),
     CategoricalLikelihood(256),
     DiscretisedLogisticLikelihood(),
-    DiscretisedLogisticLikelihood(16, "shared"),
+    DiscretisedLogisticLikelihood(16, "pixel"),
 ]
 MASSES = [likelihood for likelihood in GREY if likelihood.discrete]
 

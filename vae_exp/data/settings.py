@@ -8,7 +8,7 @@ from vae_exp.data.contracts import Source, checked
 from vae_exp.data.sources import named
 from vae_exp.errors import UserError
 
-Word = Literal["auto", "mnist", "digits"]
+Word = Literal["auto", "mnist", "fashion_mnist", "kmnist", "binarized_mnist", "digits"]
 Protocol = Literal["assignment", "standard"]
 Binarization = Literal["threshold", "stochastic", "dynamic"]
 

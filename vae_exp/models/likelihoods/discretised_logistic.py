@@ -16,12 +16,12 @@ START = math.log(0.25)  # of the log scale
 class DiscretisedLogisticLikelihood(LevelsLikelihood):
     """p(x | z) = Π_i F(x_i + h) − F(x_i − h), F logistic; the edge levels take the tails.
 
-    Salimans et al. 2017, arXiv:1701.05517, with one component. ``scale`` "pixel": the decoder
-    says a location and a log scale for each pixel; "shared": a location, and one scale of all
-    pixels is learnt.
+    Salimans et al. 2017, arXiv:1701.05517, with one component. ``scale`` "shared": the
+    decoder says a location for each pixel, and one scale of all pixels is learnt; "pixel": it says
+    a log scale for each pixel, too.
     """
 
-    def __init__(self, levels: Levels = 256, scale: Literal["pixel", "shared"] = "pixel"):
+    def __init__(self, levels: Levels = 256, scale: Literal["pixel", "shared"] = "shared"):
         super().__init__()
         check_levels(levels)
         self.levels = levels
