@@ -143,7 +143,7 @@ def test_the_draws_of_two_splits_are_independent():
     )
     train, test = splits.train, splits.test
     # One noise for both would make the brighter pixel white wherever the darker one is.
-    assert ((train.pixels >= test.pixels) & (train.binary < test.binary)).any()
+    assert ((train.pixels >= test.pixels) & (train.values < test.values)).any()
 
 
 def test_the_sha256_of_a_split_is_that_of_its_binary_bytes():
@@ -242,7 +242,7 @@ def test_the_folder_is_the_one_given_else_the_environments_else_data(
 
 
 def split_of(pixels: torch.Tensor, binary: torch.Tensor, labels: torch.Tensor) -> Split:
-    return Split(name="train", pixels=pixels, binary=binary, labels=labels, origin="own images")
+    return Split(name="train", pixels=pixels, values=binary, labels=labels, origin="own images")
 
 
 def test_a_split_whose_parts_disagree_is_refused():
@@ -252,9 +252,9 @@ def test_a_split_whose_parts_disagree_is_refused():
         split_of(pixels, pixels, labels[:2])
     with pytest.raises(UserError, match=r"own images: .* got torch\.float32"):
         split_of(pixels.float() * torch.nan, pixels, labels)
-    with pytest.raises(UserError, match=r"own images: .*not 0 or 1"):
+    with pytest.raises(UserError, match=r"own images: .*not every pixel has a value in 0..1"):
         split_of(pixels, pixels + 2, labels)
-    with pytest.raises(UserError, match=r"own images: .*not 0 or 1"):
+    with pytest.raises(UserError, match=r"own images: .*not every pixel has a value in 0..1"):
         split_of(pixels, pixels[:2], labels)
 
 
@@ -263,15 +263,20 @@ def test_a_split_whose_parts_disagree_is_refused():
     [
         ({"train_size": 0}, "data.train_size must be a positive integer, got 0"),
         ({"test_size": -1}, "data.test_size must be a positive integer, got -1"),
-        ({"validation_size": 1.5}, "data.validation_size must be a positive integer, got 1.5"),
+        ({"validation_size": 1.5}, "data.validation_size must be a non-negative integer, got 1.5"),
         ({"train_size": True}, "data.train_size must be a positive integer, got True"),
         ({"batch_size": "many"}, "batch_size must be a positive integer, got 'many'"),
         ({"seed": -1}, "seed must be a non-negative integer, got -1"),
-        ({"source": "cifar"}, "data.source must be one of auto, mnist, digits, got 'cifar'"),
+        (
+            {"source": "cifar"},
+            "data.source must be one of auto, mnist, fashion_mnist, kmnist, binarized_mnist, "
+            "digits, got 'cifar'",
+        ),
         ({"protocol": None}, "data.protocol must be one of assignment, standard, got None"),
         (
             {"binarization": ["threshold"]},
-            "data.binarization must be one of threshold, stochastic, dynamic, got ['threshold']",
+            "data.binarization must be one of threshold, stochastic, dynamic, none, "
+            "got ['threshold']",
         ),
     ],
 )

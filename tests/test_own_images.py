@@ -174,7 +174,7 @@ def test_coloured_images_keep_their_colours_through_flat_pixels_and_back() -> No
     splits = load_splits(source=from_arrays(images), train_size=6, validation_size=2, test_size=4)
     model = VAE(2, shape=splits.shape)
     assert torch.equal(model.pictures(splits.train.pixels), torch.from_numpy(images[:6]))
-    assert torch.equal(splits.train.binary, torch.from_numpy(images[:6] > 127).flatten(1).byte())
+    assert torch.equal(splits.train.values, torch.from_numpy(images[:6] > 127).flatten(1).byte())
 
 
 def test_what_a_source_cannot_fill_is_cut_in_proportion_and_said(

@@ -71,12 +71,12 @@ def cut_images(
 
 
 def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
-    """`sizes` if they fit into `available`, else cut in proportion, each at least 1."""
+    """`sizes` if they fit into `available`, else cut in proportion, each but a 0 at least 1."""
     wanted, left, fitted = sum(sizes.values()), available, dict(sizes)
     if wanted <= available:
         return fitted
     for name in sorted(sizes, key=lambda name: sizes[name]):
-        fitted[name] = min(left, max(1, sizes[name] * available // wanted))
+        fitted[name] = min(left, max(min(1, sizes[name]), sizes[name] * available // wanted))
         left -= fitted[name]
     return fitted
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
+from vae_exp.data.settings import in_words
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
@@ -162,7 +163,7 @@ def table_of(contenders: Sequence[Contender], seed: int) -> Table:
     protocol = first.protocol
     table = Table(
         title=f"{protocol['split']} set: {protocol['images']:,} images of {protocol['data name']}, "
-        f"{protocol['binarization'].replace('>', ' > ')}, nats per image",
+        f"{in_words(protocol['binarization'])}, nats per image",
         caption="mean ± standard error over images; the difference is taken image by image "
         f"with the same noise (seed {seed})",
     )

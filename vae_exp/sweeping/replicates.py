@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vae_exp.data.settings import in_words
 from vae_exp.data.sources import caption_of_name
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
@@ -131,8 +132,8 @@ def protocol_of(job: Job) -> dict[str, Any]:
 
 def data_of(column: Column) -> str:
     """Which images a column is about, in words."""
-    binarization = column.protocol["binarization"].replace(">", " > ")
-    return f"{caption_of_name(column.protocol['name'])}, {binarization}"
+    how = in_words(column.protocol["binarization"])
+    return f"{caption_of_name(column.protocol['name'])}, {how}"
 
 
 def _has_numbers(job: Job) -> bool:

@@ -106,9 +106,21 @@ class BlockModule(pl.LightningModule, ABC):
             self.whole_batch = share.batch
             done.append(self.step(x, noise, step))
         self.train_meter.add(Terms.joined(done))
+        if self.trainer.is_last_batch and not self.validates:
+            self.check_finite()
+            self.publish_trained()
+
+    @property
+    def validates(self) -> bool:
+        """Whether an epoch ends with a validation: it does not if no images are for it."""
+        return bool(self.trainer.val_dataloaders)
 
     def on_validation_start(self) -> None:
         """Log the bounds of the epoch's steps, however many it had."""
+        self.publish_trained()
+
+    def publish_trained(self) -> None:
+        """The ELBO and the bound that is trained, over the steps since the last time."""
         means = self.named(self.train_meter.means())
         del means["log_likelihood"], means["kl"]
         self.publish(TRAINED, means, self.global_step - 1)
