@@ -32,6 +32,7 @@ class ImageData:
         train_size: Positive = 10_000,
         validation_size: NonNegative = 2_000,
         test_size: Positive = 10_000,
+        test_from: Positive | None = None,
         binarization: Binarization = "threshold",
         batch_size: Positive = 200,
         block_images: Positive = 2_000,
@@ -43,6 +44,7 @@ class ImageData:
             train_size=train_size,
             validation_size=validation_size,
             test_size=test_size,
+            test_from=test_from,
             binarization=binarization,
             batch_size=batch_size,
             block_images=block_images,
@@ -53,6 +55,7 @@ class ImageData:
         self.train_size = train_size
         self.validation_size = validation_size
         self.test_size = test_size
+        self.test_from = test_from
         self.binarization = binarization
         self.batch_size = batch_size
         self.block_images = block_images
@@ -67,6 +70,7 @@ class ImageData:
             train_size=self.train_size,
             validation_size=self.validation_size,
             test_size=self.test_size,
+            test_from=self.test_from,
             binarization=self.binarization,
             seed=self.seed,
         )

@@ -20,6 +20,7 @@ def check_data_settings(
     train_size: object = 1,
     validation_size: object = 1,
     test_size: object = 1,
+    test_from: object = None,
     binarization: object = "threshold",
     batch_size: object = 1,
     block_images: object = 1,
@@ -36,6 +37,8 @@ def check_data_settings(
     _check_integer("data.train_size", train_size, at_least=1)
     _check_integer("data.validation_size", validation_size, at_least=0)
     _check_integer("data.test_size", test_size, at_least=1)
+    if test_from is not None:
+        _check_integer("data.test_from", test_from, at_least=1)
     _check_integer("batch_size", batch_size, at_least=1)
     _check_integer("data.block_images", block_images, at_least=1)
     _check_integer("seed", seed, at_least=0)

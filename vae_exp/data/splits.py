@@ -173,6 +173,7 @@ def load_splits(
     train_size: int = 10_000,
     validation_size: int = 2_000,
     test_size: int = 10_000,
+    test_from: int | None = None,
     binarization: str = "threshold",
     seed: int = 0,
 ) -> Splits:
@@ -181,11 +182,12 @@ def load_splits(
     With `binarization` "none" they are grey values in [0, 1].
 
     "assignment": of the source's training images the first `train_size` train, the next `test_size`
-    test, the next `validation_size` validate. "standard": the first `train_size` train, the last
-    `validation_size` validate, and the source's test images test, if it has any. `source` "auto" is
-    MNIST if it is in `root` or comes from a mirror, else the bundled digits with a warning and a
-    `notice`. Raises UserError if a setting is out of range, a file is bad, or the images cannot be
-    had.
+    test, the next `validation_size` validate; with `test_from` those that test begin there, if
+    there are enough, so that they stay the same whatever number trains. "standard": the first
+    `train_size` train, the last `validation_size` validate, and the source's test images test, if
+    it has any. `source` "auto" is MNIST if it is in `root` or comes from a mirror, else the bundled
+    digits with a warning and a `notice`. Raises UserError if a setting is out of range, a file is
+    bad, or the images cannot be had.
     """
     check_data_settings(
         source=source,
@@ -193,6 +195,7 @@ def load_splits(
         train_size=train_size,
         validation_size=validation_size,
         test_size=test_size,
+        test_from=test_from,
         binarization=binarization,
         seed=seed,
     )
@@ -200,7 +203,7 @@ def load_splits(
     asked = source_of(source, root)
     check_fits(asked, protocol, sizes)
     found = asked.read(test=protocol == "standard")
-    cut, shortage = cut_images(found, protocol, sizes)
+    cut, shortage = cut_images(found, protocol, sizes, test_from)
     notice = "; ".join(text for text in (found.notice, shortage) if text) or None
     if notice:
         _log.warning(notice)
@@ -243,16 +246,19 @@ def load_binarized_mnist(
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def _split(name: str, images: Images, held: slice, *, mode: str, seed: int) -> Split:
-    pixels = torch.from_numpy(images.pixels[held].copy()).flatten(1)
-    labels = None if images.labels is None else images.labels[held].astype(np.int64)
+def _split(name: str, images: Images, held: list[slice], *, mode: str, seed: int) -> Split:
+    held = [part for part in held if part.stop > part.start]
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in held] or [np.arange(0)])
+    pixels = torch.from_numpy(images.pixels[rows]).flatten(1)
+    labels = None if images.labels is None else images.labels[rows].astype(np.int64)
     grey = mode == "none"
+    told = " and ".join(f"{part.start}-{part.stop - 1}" for part in held)
     return Split(
         name=name,
         pixels=pixels,
         values=pixels if grey else binarize(pixels, mode, generator(seed, "binarization", name)),
         labels=None if labels is None else torch.from_numpy(labels),
-        origin=f"{images.what} {held.start}-{held.stop - 1}" if len(pixels) else "no images",
+        origin=f"{images.what} {told}" if told else "no images",
         shape=images.shape,
         top=255 if grey else 1,
     )

@@ -110,7 +110,7 @@ def show(
         line = f"stopped after epoch {trained.epochs} of {trained.task.epochs}: {trained.stopped}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if "validation" not in metrics:
-        console.print(board.UNJUDGED, markup=False, highlight=False)
+        console.print(board.UNJUDGED, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(metrics, trained.splits, folder))
     for look in looks:
         if look.findings.brief is not None:
