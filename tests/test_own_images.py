@@ -161,7 +161,7 @@ def clothes(folder: Path) -> list[str]:
         words += [
             f"data.source.{prefix}{kind}=mine/{prefix}{kind}" for kind in ("images", "labels")
         ]
-    return [*words, "data.source.classes=[ring,bar,step,dot]", "likelihood=discretised_logistic"]
+    return [*words, "data.source.classes=[ring,bar,step,dot]", "likelihood=continuous_bernoulli"]
 
 
 def colours(folder: Path) -> list[str]:
