@@ -10,8 +10,14 @@ from conftest import refusal
 from vae_exp import fit
 from vae_exp.data import ImageData, from_arrays, load_splits
 from vae_exp.errors import UserError
-from vae_exp.models.likelihoods import GaussianLikelihood
+from vae_exp.models.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretisedLogisticLikelihood,
+    GaussianLikelihood,
+)
 from vae_exp.models.vae import VAE
+from vae_exp.runs.comparison import QUANTITIES, protocol_of, refuse_differences
 from vae_exp.training.board import sprite
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)
@@ -97,3 +103,30 @@ def test_a_sweep_needs_images_that_validate(folder: Path) -> None:
     told = refusal("-m", "seed=0,1", "data.validation_size=0")
     assert "data.validation_size must be at least 1 in a sweep" in told
     assert not any(folder.iterdir())
+
+
+def test_a_density_and_a_mass_do_not_stand_in_one_column() -> None:
+    found = {
+        likelihood.scores
+        for likelihood in (
+            BernoulliLikelihood(),
+            GaussianLikelihood(),
+            CategoricalLikelihood(),
+            DiscretisedLogisticLikelihood(),
+        )
+    }
+    assert found == {"mass", "density", "mass on 16 levels", "mass on 256 levels"}
+    tested = {name: {"estimator": "one", "samples": 1} for name in QUANTITIES}
+    data = {
+        "name": "arrays",
+        "split": "test",
+        "binarization": "none",
+        "images": 3,
+        "sha256": "0",
+    }
+    one, other = (
+        protocol_of({"data": data, "test": tested, "model": {"scores": scores}})
+        for scores in ("density", "mass on 16 levels")
+    )
+    with pytest.raises(UserError, match=r"cannot stand in one column: p.* is density in the first"):
+        refuse_differences(Path("a"), one, Path("b"), other)

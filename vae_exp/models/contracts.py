@@ -77,6 +77,11 @@ class Likelihood(nn.Module, ABC):
     def forward(self, parameters: Tensor) -> Distribution:
         """The decoder's numbers [.., outputs · D] -> p(x | z) over images [.., D]."""
 
+    @property
+    def scores(self) -> str:
+        """What log p(x) is the log of: two runs are compared only if it is the same."""
+        return "mass" if self.discrete else "density"
+
     def check_values(self, x: Tensor) -> None:
         """Raise UserError if images hold values of which this likelihood says nothing."""
 

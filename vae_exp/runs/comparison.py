@@ -17,7 +17,7 @@ from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
 from vae_exp.runs import loading, plain
 from vae_exp.runs.looking import splits_of
-from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.metrics import read_metrics, scores_of
 
 QUANTITIES = {
     "elbo": ("ELBO", "bound"),
@@ -131,6 +131,7 @@ def protocol_of(metrics: dict[str, Any]) -> dict[str, Any]:
         "split": data["split"],
         "binarization": data["binarization"],
         "images": data["images"],
+        "p(x | z)": scores_of(metrics),
         "sha256 of the test images": data["sha256"],
         **{f"estimator of {name}": test[name]["estimator"] for name in QUANTITIES},
         **{f"samples of {name}": test[name].get("samples") for name in QUANTITIES},

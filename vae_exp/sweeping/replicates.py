@@ -7,6 +7,7 @@ from typing import Any
 
 from vae_exp.data.settings import in_words
 from vae_exp.data.sources import caption_of_name
+from vae_exp.runs.metrics import MASS, scores_of
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
 LEVEL = 0.95
@@ -125,6 +126,7 @@ def protocol_of(job: Job) -> dict[str, Any]:
     data, test = job.metrics["data"], job.metrics["test"]["elbo"]
     return {
         **{key: data[key] for key in ("name", "split", "binarization", "images")},
+        "scores": scores_of(job.metrics),
         "estimator": test["estimator"],
         "samples": test.get("samples"),
     }
@@ -133,7 +135,9 @@ def protocol_of(job: Job) -> dict[str, Any]:
 def data_of(column: Column) -> str:
     """Which images a column is about, in words."""
     how = in_words(column.protocol["binarization"])
-    return f"{caption_of_name(column.protocol['name'])}, {how}"
+    scores = column.protocol.get("scores", MASS)
+    kind = "" if scores == MASS else f", by a {scores}"
+    return f"{caption_of_name(column.protocol['name'])}, {how}{kind}"
 
 
 def _has_numbers(job: Job) -> bool:

@@ -25,6 +25,11 @@ class LevelsLikelihood(Likelihood):
     def forward(self, parameters: Tensor) -> OnLevels:
         """The decoder's numbers [.., outputs · D] -> p(x | z)."""
 
+    @property
+    def scores(self) -> str:
+        """A mass on so many levels."""
+        return f"mass on {self.levels} levels"
+
     def check_values(self, x: Tensor) -> None:
         """Raise UserError if a pixel is outside [0, 1]."""
         check_within(x)
