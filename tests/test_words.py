@@ -227,11 +227,11 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
         given = another(key, value, draw)
         word = f"{key}={json.dumps(given) if isinstance(given, list | bool) else given}"
         words = [each for each in base_of(task) if not each.startswith(f"{key}=")]
-        told = problem(*words, word)
-        if told is None:
+        try:
             read = leaves(read_by(accepted(*words, word)))
             assert given in [item for _, item in read], (task, word)
-        else:
+        except UserError as error:
+            told = " ".join(str(error).split())
             assert key in told, (task, word, told)
             assert "did you mean" not in told, (task, word, told)
 
@@ -239,7 +239,7 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_value_is_found_in_what_the_task_reads_or_its_key_is_refused(task: str) -> None:
-    check_read_or_refused(task, seed=0, share=0.1)
+    check_read_or_refused(task, seed=0, share=0.07)
 
 
 def mistyped(key: str, draw: random.Random) -> str:
@@ -283,7 +283,7 @@ def check_hints(task: str, seed: int, count: int) -> int:
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_what_is_suggested_for_a_mistyped_key_is_accepted(task: str) -> None:
-    check_hints(task, seed=0, count=5)
+    check_hints(task, seed=0, count=3)
 
 
 def mnist_run(folder: Path, model: Any, root: Path, used: Path) -> Path:
