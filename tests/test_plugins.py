@@ -61,6 +61,7 @@ def trained(*words: str) -> Path:
     return folders.find("latest")
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own_trains_and_is_loaded_only_by_who_names_its_module(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
