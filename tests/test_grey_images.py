@@ -39,7 +39,7 @@ def test_without_binarisation_splits_and_batches_hold_the_grey_values() -> None:
     binary = load_splits(source=from_arrays(PIXELS), **SIZES)
     assert binary.test.sha256 != test.sha256
     assert (data.splits.caption, binary.caption) == (
-        "arrays, grey values",
+        "arrays, not binarised",
         "arrays, threshold > 0.5",
     )
 

@@ -46,7 +46,7 @@ def check_data_settings(
 
 def in_words(binarization: str) -> str:
     """How images were made binary, by the word that metrics.json has for it."""
-    return "grey values" if binarization == "none" else binarization.replace(">", " > ")
+    return "not binarised" if binarization == "none" else binarization.replace(">", " > ")
 
 
 def source_of(source: Source | str, root: str | Path | None = None) -> Source:
