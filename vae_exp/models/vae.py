@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from vae_exp.models.contracts import (
 )
 from vae_exp.models.likelihoods import BernoulliLikelihood
 from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.networks.layers import RandomLayer, StepNoise
 from vae_exp.models.posteriors import DiagonalGaussianFamily
 from vae_exp.models.priors import StandardNormal
 from vae_exp.probability.densities import factorized_gaussian_log_density
@@ -92,6 +94,21 @@ class VAE(nn.Module):
         self._require_memory()
         self._connect(self.encoder, self.decoder)
 
+    @contextmanager
+    def training_noise(self, noise: StepNoise) -> Iterator[None]:
+        """While entered, dropout and the like draw from ``noise``; else they do nothing.
+
+        A training step enters it. Whatever looks at a model does not, so it sees one function.
+        """
+        layers = [layer for layer in self.modules() if isinstance(layer, RandomLayer)]
+        for layer in layers:
+            layer.noise = noise
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.noise = None
+
     def _connect(self, encoder: EncoderNetwork, decoder: DecoderNetwork) -> None:
         encoder.connect(self.shape, self.posterior_family.outputs)
         decoder.connect(self.latent_dim, self.shape, self.likelihood_family.outputs)
@@ -101,8 +118,9 @@ class VAE(nn.Module):
         networks = copy.deepcopy(self.encoder), copy.deepcopy(self.decoder)
         with torch.device("meta"):
             self._connect(*networks)
-        widths = [width for network in networks for width in getattr(network, "hidden", ())]
-        sizes = {"latent_dim": self.latent_dim, "hidden": max(widths, default=0)}
+        sizes = {"latent_dim": self.latent_dim}
+        for name, size in (item for network in networks for item in network.sizes.items()):
+            sizes[name] = max(size, sizes.get(name, 0))
         memory.require(sum(memory.of_weights(network) for network in networks), sizes)
 
     @property

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp.inference import bounds
+from vae_exp.models.networks.layers import StepNoise
 from vae_exp.models.objectives import ELBO
 from vae_exp.models.objectives import Objective as Objective
 from vae_exp.models.vae import VAE
@@ -85,7 +86,8 @@ def fit(
             noise = model.noise.draw(
                 objective.samples, len(batch), generator=generator(seed, "train", step)
             )
-            bound = objective(model, batch, noise, step).bound
+            with model.training_noise(StepNoise(seed, step)):
+                bound = objective(model, batch, noise, step).bound
             stepper.zero_grad()
             bounds.loss(bound).backward()
             stepper.step()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vae_exp.data import ImageDataModule
 from vae_exp.inference import bounds
+from vae_exp.models.networks.layers import StepNoise
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
 from vae_exp.training.averaging import Average
@@ -50,7 +51,9 @@ class VAEModule(BlockModule):
         log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives.py`.
         """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        terms = self.objective(self.model, x, noise, step)
+        of_networks = StepNoise(self.seed, step, self.share.batch, self.share.rows)
+        with self.model.training_noise(of_networks):
+            terms = self.objective(self.model, x, noise, step)
         self.watch.step(terms.bound)
         optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(self.loss(terms.bound))

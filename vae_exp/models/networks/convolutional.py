@@ -1,0 +1,141 @@
+"""A small convolutional pair, for grey or colour images of 8 × 8 pixels or more."""
+
+from torch import Tensor, nn
+
+from vae_exp.errors import UserError, check_positive
+from vae_exp.models.contracts import DecoderNetwork, EncoderNetwork, Shape, pixels_of
+from vae_exp.models.networks.layers import Activation, Dropout, InputNoise, units
+from vae_exp.ranges import Positive, Rate
+
+SMALLEST = 8  # pixels of a side
+Size = tuple[int, int]
+
+
+class Halving(nn.Conv2d):
+    """A convolution 3 × 3 with stride 2: [N, C, H, W] -> [N, channels, ⌈H / 2⌉, ⌈W / 2⌉]."""
+
+    def __init__(self, inputs: int, channels: int, size: Size):
+        super().__init__(inputs, channels, 3, stride=2, padding=1)
+        self.out_features = channels * pixels_of(halved(size))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """The way back to images of a ``size``: [N, C, ⌈H / 2⌉, ⌈W / 2⌉] -> [N, channels, H, W]."""
+
+    def __init__(self, inputs: int, channels: int, size: Size):
+        even = 1 - size[0] % 2, 1 - size[1] % 2
+        super().__init__(inputs, channels, 3, stride=2, padding=1, output_padding=even)
+        self.out_features = channels * pixels_of(size)
+
+
+class ConvolutionalEncoder(EncoderNetwork):
+    """x -> the parameters of q(z | x): two convolutions that halve the image, one linear layer.
+
+    The first has ``channels`` channels and the second twice as many. dropout: the share of the last
+    features that a training step sets to 0. input_noise: the share of pixels that it flips.
+    """
+
+    def __init__(
+        self,
+        channels: Positive = 16,
+        activation: Activation = "relu",
+        dropout: Rate = 0.0,
+        input_noise: Rate = 0.0,
+    ):
+        super().__init__()
+        check_positive("channels", channels)
+        units(activation, dropout)  # raises UserError
+        self.channels = channels
+        self.activation: Activation = activation
+        self.dropout = Dropout(dropout)
+        self.noisy = InputNoise(input_noise)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The channels of the first layer."""
+        return {"channels": self.channels}
+
+    def connect(self, shape: Shape, outputs: int) -> None:
+        """Make the layers; raises UserError if the images are too small."""
+        self.size, self.colours = planes_of(shape)
+        half = halved(self.size)
+        self.features = nn.Sequential(
+            Halving(self.colours, self.channels, self.size),
+            units(self.activation),
+            Halving(self.channels, 2 * self.channels, half),
+            units(self.activation),
+            nn.Flatten(),
+        )
+        quarter = halved(half)
+        self.parameters_of_q = nn.Linear(2 * self.channels * pixels_of(quarter), outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [.., D] -> [.., outputs]."""
+        colours_last = self.noisy(x).reshape(-1, *self.size, self.colours)
+        features = self.features(colours_last.movedim(-1, 1))
+        features = features.reshape(*x.shape[:-1], self.parameters_of_q.in_features)
+        parameters: Tensor = self.parameters_of_q(self.dropout(features))
+        return parameters
+
+
+class ConvolutionalDecoder(DecoderNetwork):
+    """z -> the parameters of every pixel: a linear layer, two convolutions that double the image.
+
+    The encoder's layers the other way round. dropout: the share of the first features that a
+    training step sets to 0.
+    """
+
+    def __init__(
+        self, channels: Positive = 16, activation: Activation = "relu", dropout: Rate = 0.0
+    ):
+        super().__init__()
+        check_positive("channels", channels)
+        units(activation, dropout)  # raises UserError
+        self.channels = channels
+        self.activation: Activation = activation
+        self.dropout = dropout
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The channels of the last but one layer."""
+        return {"channels": self.channels}
+
+    def connect(self, latent_dim: int, shape: Shape, outputs: int) -> None:
+        """Make the layers; raises UserError if the images are too small."""
+        size, self.colours = planes_of(shape)
+        half = halved(size)
+        self.start = (2 * self.channels, *halved(half))
+        self.outputs = outputs
+        self.features = nn.Sequential(
+            nn.Linear(latent_dim, pixels_of(self.start)), units(self.activation, self.dropout)
+        )
+        self.parameters_of_x = nn.Sequential(
+            Doubling(2 * self.channels, self.channels, half),
+            units(self.activation),
+            Doubling(self.channels, outputs * self.colours, size),
+        )
+
+    def forward(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """z [.., Z] -> [.., outputs · D], or only those of the ``pixels`` [d] asked for."""
+        planes = self.parameters_of_x(self.features(z).reshape(-1, *self.start))
+        colours_last = planes.unflatten(1, (self.outputs, self.colours)).movedim(2, -1)
+        parameters: Tensor = colours_last.flatten(2)  # [N, outputs, D]
+        if pixels is not None:
+            parameters = parameters[..., pixels]
+        return parameters.reshape(*z.shape[:-1], parameters.shape[1] * parameters.shape[2])
+
+
+def planes_of(shape: Shape) -> tuple[Size, int]:
+    """(height, width) and the number of colours; raises UserError if a side is too short."""
+    if len(shape) not in (2, 3) or min(shape[:2]) < SMALLEST:
+        got = " × ".join(map(str, shape[:2]))
+        raise UserError(
+            f"model: convolutions take images of {SMALLEST} × {SMALLEST} pixels or more, got "
+            f"{got}: take model=mlp or model=residual"
+        )
+    return (shape[0], shape[1]), shape[2] if len(shape) == 3 else 1
+
+
+def halved(size: Size) -> Size:
+    """The size of an image after a convolution with stride 2."""
+    return -(-size[0] // 2), -(-size[1] // 2)
