@@ -256,7 +256,13 @@ class VAE(nn.Module):
         the same samples. Raises UserError for other shapes than these, or x [B, H, W].
         """
         x = self.checked(x, noise)
-        q, prior = self.posterior(x), self.prior
+        return self.elbo_terms_of(self.posterior(x), x, noise, kl)
+
+    def elbo_terms_of(
+        self, q: Posterior, x: Tensor, noise: Tensor, kl: KL = "closed_form"
+    ) -> Terms:
+        """The same of any q over the images x [B, D], from noise [S, B, N]."""
+        prior = self.prior
         z = q.sample(noise)
         log_p_x_given_z = self.log_likelihood(x, z).mean(0)
         kl_q_p = closed_form_kl(q, prior) if kl == "closed_form" else None

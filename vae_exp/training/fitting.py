@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp.inference import bounds
 from vae_exp.models.networks.layers import StepNoise
-from vae_exp.models.objectives import ELBO
+from vae_exp.models.objectives import ELBO, begin
 from vae_exp.models.objectives import Objective as Objective
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
@@ -76,7 +76,9 @@ def fit(
     weights are those of ``python -m vae_exp``.
     """
     objective = objective or ELBO()
-    steps = epochs * math.ceil(len(x) / batch_size)
+    batches = math.ceil(len(x) / batch_size)
+    steps = epochs * batches
+    begin(objective, model, batches)
     stepper, schedule = descent(optimizer or Adam(1e-3), model, steps)
     history, step = [], 0
     for epoch in range(epochs):

@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_exp.data import ImageDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.networks.layers import StepNoise
+from vae_exp.models.objectives import begin
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
 from vae_exp.training.averaging import Average
@@ -87,6 +88,7 @@ class VAEModule(BlockModule):
         if limit is not None:
             batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         self.total_steps = self.trainer.max_epochs * batches
+        begin(self.objective, self.model, batches)
         optimizer, schedule = descent(self.optimizer_factory, self.model, self.total_steps)
         return optimizer if schedule is None else ([optimizer], [schedule])
 
