@@ -23,7 +23,6 @@ from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
 from vae_exp.inference.importance import UNRELIABLE, Importance
 from vae_exp.models.vae import VAE
-from vae_exp.probability.divergences import kl_per_dimension
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import Positive
 
@@ -113,7 +112,7 @@ class Trust:
             return Examination(
                 diagnostics.mean_variance(q),
                 diagnostics.kl_to_prior(q, model.prior, seed),
-                kl_per_dimension(q, model.prior),
+                diagnostics.kl_per_dimension(q, model.prior),
                 importance(
                     model,
                     images[: self.images],

@@ -15,6 +15,7 @@ from vae_exp.models.vae import VAE
 from vae_exp.probability.densities import LOG_2PI
 from vae_exp.probability.distributions import Distribution, Posterior, combined
 from vae_exp.probability.divergences import kl as closed_form_kl
+from vae_exp.probability.divergences import kl_per_dimension as kl_per_dimension
 from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 from vae_exp.probability.streams import generator
 
