@@ -11,6 +11,8 @@ from kill_and_resume import differences, train, train_with_snapshots
 from test_training import digits, fit
 from torch import Tensor, nn
 
+from vae_exp import parts
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.models.contracts import DecoderNetwork, EncoderNetwork, Shape, pixels_of
 from vae_exp.models.networks import (
@@ -125,6 +127,20 @@ def test_neighbouring_pixels_share_a_filter() -> None:
     left, right = encoder.features(images[:, None]).view(2, 4, 4, 4)
     torch.testing.assert_close(left[:, 1:3, 1:2], right[:, 1:3, 2:3])
     assert not torch.allclose(left, right)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (parts.CONF / "model").glob("*")))
+def test_every_file_of_a_model_makes_networks_whose_weights_all_have_gradients(name: str) -> None:
+    words = [f"model={name}", "model.encoder.dropout=0.1", "model.encoder.input_noise=0.1"]
+    config = composing.plain_config(composing.composed(composing.parse(words)))
+    model: VAE = parts.build(config["model"], "model", VAE)
+    with model.training_noise(StepNoise(0, 0)):
+        noisy = model.elbo(some_images(4, 784), noise=torch.zeros(4, 2))
+    noisy.backward()
+    assert noisy != model.elbo(some_images(4, 784), noise=torch.zeros(4, 2))
+    for key, weight in model.named_parameters():
+        assert weight.grad is not None, key
+        assert weight.grad.abs().max() > 0, key
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (28, 4), (6, 8, 3), (12,)])

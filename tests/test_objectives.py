@@ -13,6 +13,7 @@ from test_networks import PAIRS, Pair
 from test_training import digits, fit, small_model
 from torch import Tensor
 
+from vae_exp import parts
 from vae_exp.errors import UserError
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import (
@@ -90,6 +91,21 @@ class Mislabelled(BetaELBO):
     def __init__(self, name: str = "elbo") -> None:
         super().__init__(0.5)
         self.name = name
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (parts.CONF / "objective").glob("*")))
+def test_every_file_of_an_objective_makes_one_that_reaches_every_weight(name: str) -> None:
+    objective = parts.build(parts.choice("objective", name), "objective", Objective)
+    model, x = small_model(), X[:5]
+    begin(objective, model, 4)
+    noise = model.noise.draw(objective.samples, len(x), generator=torch.Generator().manual_seed(0))
+    terms, elbo = objective(model, x, noise, 0), model.elbo_terms(x, noise)
+    assert terms.bound.shape == terms.log_likelihood.shape == terms.kl.shape == (5,)
+    torch.testing.assert_close(terms.kl, elbo.kl)  # named val/elbo, whatever is trained
+    (-terms.bound.mean()).backward()
+    for key, weight in model.named_parameters():
+        assert weight.grad is not None, key
+        assert weight.grad.abs().max() > 0, key
 
 
 def test_two_bounds_never_share_a_name() -> None:
