@@ -244,6 +244,11 @@ def test_a_setting_that_makes_no_objective_is_refused(beta: float, warmup: int) 
         BetaELBO(beta, warmup)
 
 
+def test_an_objective_that_takes_gradients_itself_is_not_compiled() -> None:
+    with pytest.raises(UserError, match=r"compile=true cannot be had with semi_amortised_elbo_5"):
+        Compiled(SemiAmortised())
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_a_compiled_warmup_is_the_plain_one_and_compiled_once() -> None:

@@ -104,7 +104,7 @@ class ConvolutionalDecoder(DecoderNetwork):
         """Make the layers; raises UserError if the images are too small."""
         size, self.colours = planes_of(shape)
         half = halved(size)
-        self.start = (2 * self.channels, *halved(half))
+        self.start = (*halved(half), 2 * self.channels)
         self.outputs = outputs
         self.features = nn.Sequential(
             nn.Linear(latent_dim, pixels_of(self.start)), units(self.activation, self.dropout)
@@ -117,7 +117,9 @@ class ConvolutionalDecoder(DecoderNetwork):
 
     def forward(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """z [.., Z] -> [.., outputs · D], or only those of the ``pixels`` [d] asked for."""
-        planes = self.parameters_of_x(self.features(z).reshape(-1, *self.start))
+        # With the channels last in memory the convolutions take half the time on a processor.
+        start = self.features(z).reshape(-1, *self.start).movedim(-1, 1)
+        planes = self.parameters_of_x(start)
         colours_last = planes.unflatten(1, (self.outputs, self.colours)).movedim(2, -1)
         parameters: Tensor = colours_last.flatten(2)  # [N, outputs, D]
         if pixels is not None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vae_exp.errors import UserError
 from vae_exp.models.networks.layers import RandomLayer
 from vae_exp.models.objectives.contracts import Objective, Step, begin
 from vae_exp.models.vae import VAE, Terms
@@ -14,10 +15,16 @@ class Compiled:
     The number of images in a batch is fixed, so a last batch that is smaller is compiled too. A
     graph overwrites its results at its next run: what is returned is a copy. The step is a tensor
     on the device, as a number would be compiled anew for each of its values. Layers that draw
-    random numbers stay outside the graphs.
+    random numbers stay outside the graphs. Raises UserError for an objective that says that
+    ``compiles`` is False.
     """
 
     def __init__(self, objective: Objective):
+        if not getattr(objective, "compiles", True):
+            raise UserError(
+                f"trainer.compile=true cannot be had with {objective.name}, which takes gradients "
+                "itself: leave it out"
+            )
         self.samples = objective.samples
         self.name = objective.name
         self.estimator = objective.estimator

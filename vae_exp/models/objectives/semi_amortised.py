@@ -23,6 +23,8 @@ class SemiAmortised:
     them, ``samples`` · (``steps`` + 1) of z.
     """
 
+    compiles = False
+
     def __init__(
         self,
         steps: Positive = 5,
