@@ -1,5 +1,6 @@
 """A small convolutional pair, for grey or colour images of 8 × 8 pixels or more."""
 
+import torch
 from torch import Tensor, nn
 
 from vae_exp.errors import UserError, check_positive
@@ -8,6 +9,7 @@ from vae_exp.models.networks.layers import Activation, Dropout, InputNoise, unit
 from vae_exp.ranges import Positive, Rate
 
 SMALLEST = 8  # pixels of a side
+ROWS = 256  # z decoded at a time: what lies between the layers stays in the cache
 Size = tuple[int, int]
 
 
@@ -119,7 +121,7 @@ class ConvolutionalDecoder(DecoderNetwork):
         """z [.., Z] -> [.., outputs · D], or only those of the ``pixels`` [d] asked for."""
         # With the channels last in memory the convolutions take half the time on a processor.
         start = self.features(z).reshape(-1, *self.start).movedim(-1, 1)
-        planes = self.parameters_of_x(start)
+        planes = torch.cat([self.parameters_of_x(rows) for rows in start.split(ROWS)])
         colours_last = planes.unflatten(1, (self.outputs, self.colours)).movedim(2, -1)
         parameters: Tensor = colours_last.flatten(2)  # [N, outputs, D]
         if pixels is not None:
