@@ -49,7 +49,7 @@ class VAEModule(BlockModule):
         """One step up the bound of a batch: x [B, D], noise [S, B, N] -> its terms [B] before it.
 
         The objective goes from x to q(z | x), draws z from the noise, and gives a bound of
-        log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives.py`.
+        log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives/`.
         """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         of_networks = StepNoise(self.seed, step, self.share.batch, self.share.rows)
