@@ -1,9 +1,11 @@
 """Steps of SVI on the encoder's q: what they add, and how they are differentiated."""
 
+import pytest
 import torch
 from test_training import digits, small_model
 from torch import Tensor
 
+from vae_exp.analysis.refinement import Refinement
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.refinement import elbo_after_steps
 from vae_exp.inference import refining
@@ -115,3 +117,16 @@ def test_more_steps_come_nearer_to_the_evidence() -> None:
     assert means[3] < evidence(model, few).log_p_x.mean().item() + 0.1
     again = elbo_after_steps(model, few, (0, 5), samples=32)
     torch.testing.assert_close(again[5], found[5])
+
+
+def test_a_look_tells_what_the_steps_add_on_the_same_images() -> None:
+    model, splits = small_model(), digits().splits
+    look = Refinement(images=10, steps=(2,), samples=4)(model, splits, seed=3)
+    found = elbo_after_steps(model, splits.test.images[:10], (0, 2), samples=4, seed=3)
+    numbers = look.numbers["elbo_after_steps"]
+    assert list(numbers) == ["0", "2"]
+    assert numbers["2"]["mean"] == pytest.approx(found[2].mean().item())
+    assert numbers["2"]["images"] == 10
+    gain = numbers["2"]["above_encoder"]
+    assert gain["mean"] == pytest.approx((found[2] - found[0]).mean().item(), abs=1e-4)
+    assert gain["stderr"] < numbers["2"]["stderr"]
