@@ -35,7 +35,7 @@ PAIRS: dict[str, Pair] = {
     "mlp": lambda: (Encoder((9, 7)), Decoder((9, 7))),
     "linear": lambda: (Encoder(()), Decoder(())),
     "residual": lambda: (ResidualEncoder(9), ResidualDecoder(9)),
-    "conv": lambda: (ConvolutionalEncoder(3), ConvolutionalDecoder(3)),
+    "conv": lambda: (ConvolutionalEncoder(3, 9), ConvolutionalDecoder(3, 9)),
 }
 RANDOM: dict[str, Pair] = {
     "mlp": lambda: (Encoder((20,), "gelu", 0.2, 0.05), Decoder((20,), "gelu", 0.2)),
@@ -44,8 +44,8 @@ RANDOM: dict[str, Pair] = {
         ResidualDecoder(20, 1, "relu", 0.2),
     ),
     "conv": lambda: (
-        ConvolutionalEncoder(2, "relu", 0.2, 0.05),
-        ConvolutionalDecoder(2, "relu", 0.2),
+        ConvolutionalEncoder(2, 20, "relu", 0.2, 0.05),
+        ConvolutionalDecoder(2, 20, "relu", 0.2),
     ),
 }
 SHAPES: list[Shape] = [(8, 8), (9, 11), (10, 8, 3)]
@@ -102,7 +102,7 @@ def test_convolutions_read_and_write_colours_last_and_output_by_output() -> None
     encoder, decoder = ConvolutionalEncoder(2), ConvolutionalDecoder(2)
     encoder.connect(shape, 4)
     decoder.connect(2, shape, 2)
-    first, last = encoder.features[0], decoder.parameters_of_x[-1]
+    first, last = encoder.convolutions[0], decoder.parameters_of_x[-1]
     assert isinstance(first, nn.Conv2d)
     assert isinstance(last, nn.ConvTranspose2d)
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_neighbouring_pixels_share_a_filter() -> None:
     encoder.connect((16, 16), 4)
     images = torch.zeros(2, 16, 16)
     images[0, 4:8, 4:8] = images[1, 4:8, 8:12] = 1  # one step of stride 4 apart
-    left, right = encoder.features(images[:, None]).view(2, 4, 4, 4)
+    left, right = encoder.convolutions(images[:, None]).view(2, 4, 4, 4)
     torch.testing.assert_close(left[:, 1:3, 1:2], right[:, 1:3, 2:3])
     assert not torch.allclose(left, right)
 

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from vae_exp.errors import UserError, check_positive
 from vae_exp.models.contracts import DecoderNetwork, EncoderNetwork, Shape, pixels_of
-from vae_exp.models.networks.layers import Activation, Dropout, InputNoise, units
+from vae_exp.models.networks.layers import Activation, InputNoise, units
+from vae_exp.models.networks.mlp import mlp
 from vae_exp.ranges import Positive, Rate
 
 SMALLEST = 8  # pixels of a side
@@ -31,76 +32,87 @@ class Doubling(nn.ConvTranspose2d):
 
 
 class ConvolutionalEncoder(EncoderNetwork):
-    """x -> the parameters of q(z | x): two convolutions that halve the image, one linear layer.
+    """x -> the parameters of q(z | x): two convolutions that halve the image, two linear layers.
 
-    The first has ``channels`` channels and the second twice as many. dropout: the share of the last
-    features that a training step sets to 0. input_noise: the share of pixels that it flips.
+    The convolutions have ``channels`` and 2 · ``channels`` channels, the first linear layer has
+    ``hidden`` units. dropout: the share of these that a training step sets to 0. input_noise: the
+    share of pixels that a training step flips.
     """
 
     def __init__(
         self,
         channels: Positive = 16,
+        hidden: Positive = 256,
         activation: Activation = "relu",
         dropout: Rate = 0.0,
         input_noise: Rate = 0.0,
     ):
         super().__init__()
         check_positive("channels", channels)
+        check_positive("hidden", hidden)
         units(activation, dropout)  # raises UserError
         self.channels = channels
+        self.hidden = hidden
         self.activation: Activation = activation
-        self.dropout = Dropout(dropout)
+        self.dropout = dropout
         self.noisy = InputNoise(input_noise)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The channels of the first layer."""
-        return {"channels": self.channels}
+        """The channels of the first layer, and the hidden units."""
+        return {"channels": self.channels, "hidden": self.hidden}
 
     def connect(self, shape: Shape, outputs: int) -> None:
         """Make the layers; raises UserError if the images are too small."""
         self.size, self.colours = planes_of(shape)
         half = halved(self.size)
-        self.features = nn.Sequential(
+        self.convolutions = nn.Sequential(
             Halving(self.colours, self.channels, self.size),
             units(self.activation),
             Halving(self.channels, 2 * self.channels, half),
             units(self.activation),
             nn.Flatten(),
         )
-        quarter = halved(half)
-        self.parameters_of_q = nn.Linear(2 * self.channels * pixels_of(quarter), outputs)
+        convolved = 2 * self.channels * pixels_of(halved(half))
+        self.features = mlp(convolved, [self.hidden], self.activation, self.dropout)
+        self.parameters_of_q = nn.Linear(self.hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [.., D] -> [.., outputs]."""
         colours_last = self.noisy(x).reshape(-1, *self.size, self.colours)
-        features = self.features(colours_last.movedim(-1, 1))
-        features = features.reshape(*x.shape[:-1], self.parameters_of_q.in_features)
-        parameters: Tensor = self.parameters_of_q(self.dropout(features))
+        convolved = self.convolutions(colours_last.movedim(-1, 1))
+        features = self.features(convolved.reshape(*x.shape[:-1], convolved.shape[-1]))
+        parameters: Tensor = self.parameters_of_q(features)
         return parameters
 
 
 class ConvolutionalDecoder(DecoderNetwork):
-    """z -> the parameters of every pixel: a linear layer, two convolutions that double the image.
+    """z -> the parameters of every pixel: two linear layers, two convolutions that double images.
 
-    The encoder's layers the other way round. dropout: the share of the first features that a
-    training step sets to 0.
+    The encoder's layers the other way round. dropout: the share of the first layer's ``hidden``
+    units that a training step sets to 0.
     """
 
     def __init__(
-        self, channels: Positive = 16, activation: Activation = "relu", dropout: Rate = 0.0
+        self,
+        channels: Positive = 16,
+        hidden: Positive = 256,
+        activation: Activation = "relu",
+        dropout: Rate = 0.0,
     ):
         super().__init__()
         check_positive("channels", channels)
+        check_positive("hidden", hidden)
         units(activation, dropout)  # raises UserError
         self.channels = channels
+        self.hidden = hidden
         self.activation: Activation = activation
         self.dropout = dropout
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The channels of the last but one layer."""
-        return {"channels": self.channels}
+        """The channels of the last but one layer, and the hidden units."""
+        return {"channels": self.channels, "hidden": self.hidden}
 
     def connect(self, latent_dim: int, shape: Shape, outputs: int) -> None:
         """Make the layers; raises UserError if the images are too small."""
@@ -109,7 +121,8 @@ class ConvolutionalDecoder(DecoderNetwork):
         self.start = (*halved(half), 2 * self.channels)
         self.outputs = outputs
         self.features = nn.Sequential(
-            nn.Linear(latent_dim, pixels_of(self.start)), units(self.activation, self.dropout)
+            *mlp(latent_dim, [self.hidden], self.activation, self.dropout),
+            *mlp(self.hidden, [pixels_of(self.start)], self.activation),
         )
         self.parameters_of_x = nn.Sequential(
             Doubling(2 * self.channels, self.channels, half),
