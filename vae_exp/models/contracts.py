@@ -17,7 +17,16 @@ Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, chann
 SHAPE: Shape = (28, 28)  # if none is given
 
 
-class EncoderNetwork(nn.Module, ABC):
+class Network(nn.Module, ABC):
+    """What an encoder and a decoder have in common."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What takes its memory, by the keywords of the constructor; a refusal names one."""
+        return {}
+
+
+class EncoderNetwork(Network):
     """An image to the parameters of q(z | x)."""
 
     @abstractmethod
@@ -29,7 +38,7 @@ class EncoderNetwork(nn.Module, ABC):
         """Flat images x [.., D] -> [.., outputs]."""
 
 
-class DecoderNetwork(nn.Module, ABC):
+class DecoderNetwork(Network):
     """A latent z to the parameters of p(x | z)."""
 
     @abstractmethod
