@@ -91,6 +91,7 @@ class VAE(nn.Module):
         self.decoder = decoder or Decoder()
         self._require_memory()
         self._connect(self.encoder, self.decoder)
+        self.prior_family.connect(self.posterior, self.shape)
 
     def _connect(self, encoder: EncoderNetwork, decoder: DecoderNetwork) -> None:
         encoder.connect(self.shape, self.posterior_family.outputs)
