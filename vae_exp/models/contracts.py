@@ -6,6 +6,7 @@ the numbers that likelihood and family read; they learn their sizes when a model
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,7 @@ from vae_exp.probability.distributions import Distribution, Noise, Posterior
 Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
 SHAPE: Shape = (28, 28)  # if none is given
 NEGLIGIBLE_MASS = 1e-8  # of a prior outside its reach
-FARTHEST = 1000.0  # that a prior's reach is sought
+FARTHEST = 64.0  # that a prior's reach is sought
 
 
 class EncoderNetwork(nn.Module, ABC):
@@ -64,14 +65,15 @@ class Prior(nn.Module, ABC):
     def reach(self) -> float:
         """Half the side of a box about the origin outside which the mass is below 1e-8.
 
-        The least multiple of ½ for which ``log_tail`` says so; 6 if it says nothing.
+        The least multiple of ½ for which ``log_tail`` says so, 64 at most; 6 if it says nothing.
         """
-        half_side = 0.5
-        while (tail := self.log_tail(half_side)) is not None and half_side < FARTHEST:
-            if tail < math.log(NEGLIGIBLE_MASS):
-                return half_side
-            half_side += 0.5
-        return 6.0 if tail is None else FARTHEST
+        if self.log_tail(FARTHEST) is None:
+            return 6.0
+        return 0.5 * bisect_left(range(int(2 * FARTHEST)), True, key=self._is_all_within, lo=1)
+
+    def _is_all_within(self, halves: int) -> bool:
+        tail = self.log_tail(0.5 * halves)
+        return tail is not None and tail < math.log(NEGLIGIBLE_MASS)
 
     @torch.no_grad()
     def log_tail(self, half_side: float) -> float | None:

@@ -13,7 +13,8 @@ from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.mixtures import Mixture
 from vae_exp.ranges import Positive
 
-CONTRAST = 2.0  # standard deviation of the pseudo-inputs' logits at first
+# Of the pseudo-inputs' logits at first: a fifth of a pseudo-input is ink, as of a drawing.
+LOGIT_MEAN, LOGIT_STD = -2.0, 2.0
 
 
 class VampPrior(Prior):
@@ -36,7 +37,7 @@ class VampPrior(Prior):
         sizes = {"prior.pseudo_inputs": self.pseudo_inputs, "pixels": pixels}
         memory.require(4.0 * self.pseudo_inputs * pixels, sizes)
         self.logits = nn.Parameter(torch.empty(self.pseudo_inputs, pixels))
-        nn.init.normal_(self.logits, std=CONTRAST)
+        nn.init.normal_(self.logits, LOGIT_MEAN, LOGIT_STD)
         self._posterior = posterior
 
     def forward(self) -> Mixture:
