@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import encoder_means
+from vae_exp.analysis.plane import Plane, window
 from vae_exp.data import Splits
 from vae_exp.models.vae import VAE
 from vae_exp.probability.gaussians import StandardGaussian
@@ -17,7 +18,6 @@ from vae_exp.probability.streams import generator
 
 MASSES = (0.393, 0.865, 0.989)  # what circles of 1, 2, 3 σ hold of a Gaussian in the plane
 HELD = "39, 86, 99 % of the prior's mass"
-CELLS = 200  # an axis, for the contours of a prior
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,11 @@ def principal_plane(z: Tensor) -> PrincipalPlane:
 @torch.no_grad()
 def draw_prior(ax: Axes, model: VAE) -> None:
     """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian."""
-    reach = model.prior_family.reach()
-    axis = torch.linspace(-reach, reach, CELLS)
-    z = torch.cartesian_prod(axis, axis).flip(1).to(model.device)
-    log_density = model.log_prior(z).view(CELLS, CELLS).cpu()
+    plane = Plane(torch.zeros(2, device=model.device), torch.eye(2, device=model.device))
+    shown = window(plane, {"prior": model.log_prior}, model.prior_family.reach())
+    log_density = shown.log_densities["prior"].cpu()
     style: dict[str, Any] = {"color": "0.25", "linestyle": "--", "label": "prior"}
-    figures.isocontours(ax, axis, axis, log_density, MASSES, **style)
+    figures.isocontours(ax, shown.xs, shown.ys, log_density, MASSES, **style)
 
 
 class Scatter:

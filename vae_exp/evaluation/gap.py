@@ -154,7 +154,9 @@ class _Fits:
         if isinstance(encoder, DiagonalGaussian):
             best["own"] = diagonal
         elif isinstance(encoder, FullGaussian):
-            best["own"] = self._refined(best_of(self, [full.q, encoder], [full.elbo, elbo_encoder]), 0.05)
+            best["own"] = self._refined(
+                best_of(self, [full.q, encoder], [full.elbo, elbo_encoder]), 0.05
+            )
             best["full"] = best["own"]
         else:
             best["own"] = self._own(encoder, elbo_encoder, diagonal.q)
@@ -219,7 +221,9 @@ class _Fits:
         best = best_of(self, [tilted, self._fit(tilted, 0.05)], [diagonal.elbo, None])
         return self._refined(best, 0.05)
 
-    def _own(self, encoder: Posterior, elbo_encoder: Tensor, diagonal: DiagonalGaussian) -> Best[Any]:
+    def _own(
+        self, encoder: Posterior, elbo_encoder: Tensor, diagonal: DiagonalGaussian
+    ) -> Best[Any]:
         """The best q of a family of which nothing is known but what it can start from."""
         starts: list[Any] = [encoder]
         if (near := encoder.near(diagonal)) is not None:

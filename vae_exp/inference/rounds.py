@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.inference import svi
-from vae_exp.probability.distributions import Q, Posterior, combined
+from vae_exp.probability.distributions import Posterior, Q, combined
 
 TOLERANCE = 0.01  # nats an image: what a round may still gain if a fit counts as converged
 

@@ -78,7 +78,7 @@ class RealNVP(SampledMoments):
         return (standard_gaussian_log_density(noise) - stretched).view(value.shape[:-1])
 
     def log_tail(self, half_side: float) -> Tensor | None:
-        """As of a Gaussian that is wider and further out: |u_i| ≤ exp(Σ max s) |ε_i| + Σ .. max |t|.
+        """Of a Gaussian that is wider and further out: |u_i| ≤ exp(Σ max s) |ε_i| + what t adds.
 
         None for a base with a covariance.
         """

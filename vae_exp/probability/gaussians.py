@@ -129,7 +129,8 @@ class FullGaussian(Posterior):
     def noise_of(self, value: Tensor) -> Tensor:
         """The ε of which z is made: L⁻¹ (z − mean), [S, .., Z]."""
         centred = (value - self.mean).movedim(0, -1)  # [B, Z, S]
-        return torch.linalg.solve_triangular(self.scale(), centred, upper=False).movedim(-1, 0)
+        noise: Tensor = torch.linalg.solve_triangular(self.scale(), centred, upper=False)
+        return noise.movedim(-1, 0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log N(L⁻¹ (z − mean); 0, I) − Σ log_std."""

@@ -43,4 +43,5 @@ class RealNVPPrior(Prior):
         radius = math.sqrt(-2 * math.log(NEGLIGIBLE_MASS))
         angle = torch.linspace(0, 2 * math.pi, ANGLES, device=self.mean.device)
         circle = radius * torch.stack([angle.cos(), angle.sin()], 1).to(self.mean)
-        return math.ceil(2 * self().sample(circle).abs().max().item()) / 2
+        farthest: float = self().sample(circle).abs().max().item()
+        return math.ceil(2 * farthest) / 2
