@@ -45,13 +45,19 @@ def principal_plane(z: Tensor) -> PrincipalPlane:
 
 
 @torch.no_grad()
-def draw_prior(ax: Axes, model: VAE) -> None:
-    """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian."""
+def draw_prior(ax: Axes, model: VAE) -> Tensor:
+    """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian.
+
+    Returns two corners of the box that holds them: [2, 2].
+    """
     plane = Plane(torch.zeros(2, device=model.device), torch.eye(2, device=model.device))
     shown = window(plane, {"prior": model.log_prior}, model.prior_family.reach())
     log_density = shown.log_densities["prior"].cpu()
     style: dict[str, Any] = {"color": "0.25", "linestyle": "--", "label": "prior"}
-    figures.isocontours(ax, shown.xs, shown.ys, log_density, MASSES, **style)
+    levels = figures.isocontours(ax, shown.xs, shown.ys, log_density, MASSES, **style)
+    within = log_density >= levels.min()
+    xs, ys = shown.xs[within.any(0)], shown.ys[within.any(1)]
+    return torch.stack([torch.stack([xs[0], ys[0]]), torch.stack([xs[-1], ys[-1]])])
 
 
 class Scatter:
@@ -81,9 +87,8 @@ class Scatter:
             jitter = torch.rand(len(z), generator=generator(seed, self.name)) - 0.5
             figures.latent_strip(ax, z[:, 0], labels, jitter, name, circles=standard)
         elif model.latent_dim == 2:
-            figures.latent_axes(ax, cover=z, circles=standard)
-            if not standard:
-                draw_prior(ax, model)
+            cover = z if standard else torch.cat([z, draw_prior(ax, model)])
+            figures.latent_axes(ax, cover=cover, circles=standard)
             figures.latent_scatter(ax, z, labels, name)
         else:
             plane = principal_plane(z)

@@ -15,6 +15,7 @@ from vae_exp.probability.distributions import Distribution, Noise, Posterior
 from vae_exp.probability.gaussians import DiagonalGaussian, gaussian_log_tail
 
 ROWS = 1 << 18  # z times components at a time
+BELOW_ONE = 1 - 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Mixture(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """A sample of the component that the last number ε chooses: Σ_{j < k} w_j ≤ Φ(ε)."""
-        chosen = torch.special.ndtr(noise[..., -1].double())
+        chosen = torch.special.ndtr(noise[..., -1].double()).clamp(max=BELOW_ONE)
         edges = self.log_weights.detach().double().exp().cumsum(0)
         k = torch.searchsorted(edges, chosen, right=True).clamp(max=len(edges) - 1)
         return self.components.at(k).sample(noise[None, ..., :-1])[0]
