@@ -162,7 +162,7 @@ class _Fits:
             best["own"] = self._own(encoder, elbo_encoder, diagonal.q)
         if flow:
             bent = RealNVP.about(best["full"].q)
-            best["flow"] = self._refined(best_of(self, [bent], [best["full"].elbo]), 0.03)
+            best["flow"] = self._refined(best_of(self, [bent], [best["full"].elbo]))
         return Gap(encoder, elbo_encoder, best)
 
     def log_joint(self, rows: Tensor) -> svi.LogJoint:
@@ -214,12 +214,12 @@ class _Fits:
         fitted = self._fit(begun, 0.03)
         known = elbo_encoder if near_encoder is encoder else None
         best = best_of(self, [near_encoder, begun, fitted], [known, None, None])
-        return self._refined(best, 0.03)
+        return self._refined(best)
 
     def _full(self, diagonal: Best[DiagonalGaussian]) -> Best[FullGaussian]:
         tilted = FullGaussian.from_diagonal(diagonal.q)
         best = best_of(self, [tilted, self._fit(tilted, 0.05)], [diagonal.elbo, None])
-        return self._refined(best, 0.05)
+        return self._refined(best)
 
     def _own(
         self, encoder: Posterior, elbo_encoder: Tensor, diagonal: DiagonalGaussian
@@ -231,20 +231,20 @@ class _Fits:
         fitted = self._fit(combined(torch.stack, starts), 0.03)
         candidates = [*starts, *(fitted.at(i) for i in range(len(starts)))]
         known: list[Tensor | None] = [elbo_encoder, *[None] * (len(candidates) - 1)]
-        return self._refined(best_of(self, candidates, known), 0.03)
+        return self._refined(best_of(self, candidates, known))
 
     def _fit(self, start: Any, lr: float) -> Any:
         log_joint = self.log_joint(self.rows)
         settings: dict[str, Any] = {"samples": self.samples, "generator": self.draws}
         return svi.fit(log_joint, start, steps=self.steps, lr=lr, **settings).q
 
-    def _refined(self, start: Best[Any], lr: float) -> Best[Any]:
+    def _refined(self, start: Best[Any]) -> Best[Any]:
         return refine(
             self,
             start,
             rounds=self.rounds,
             steps=max(1, self.steps // 4),
             samples=self.samples,
-            lr=lr,
+            lr=0.03,
             generator=self.draws,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_exp.inference import svi
 from vae_exp.probability.distributions import Posterior, Q, combined
 
+SMALLER = 0.4  # times the step size, after a round that was too noisy
 TOLERANCE = 0.01  # nats an image: what a round may still gain if a fit counts as converged
 
 
@@ -76,9 +77,9 @@ def refine(
 ) -> Best[Q]:
     """Fit on in at most ``rounds`` rounds, each with twice the steps of the one before.
 
-    A round is for the images whose last one moved their ELBO, up or down, by TOLERANCE or more: a
-    round that ends below its start tells of noisy steps, of which more are needed. The better of
-    its two ends is kept. So no ELBO ends below where it started.
+    A round is for the images whose last one moved their ELBO, up or down, by TOLERANCE or more. The
+    better of its two ends is kept, so no ELBO ends below where it started. A round that ends below
+    its start on average tells of steps that are too noisy: those of the next are smaller.
     """
     q, elbo, moved = start.q, start.elbo.clone(), start.moved.clone()
     pending = torch.arange(len(elbo), device=elbo.device)
@@ -98,6 +99,7 @@ def refine(
         q = _replaced(q, pending[better], again.at(better))
         elbo[pending] += gained.clamp(min=0)
         moved[pending] = gained.abs()
+        lr *= SMALLER if gained.mean() < 0 else 1
         pending = pending[gained.abs() >= TOLERANCE]
     return Best(q, elbo, moved)
 
