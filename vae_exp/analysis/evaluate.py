@@ -34,6 +34,7 @@ PARTS_DRAWN: dict[str, dict[str, Any]] = {
 }
 VISIBLE = 0.005  # of the highest bar: a part below this in every bar is told, not shown
 WORST = 10
+OWN = "the encoder's own family"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Evaluate:
             bounds_table(rows, truth, truth_name, splits),
             gap_table(parts, groups, truth_name),
         ]
-        tables[1].caption = best_in_words(gap, truth[:counted])
+        tables[1].caption = best_in_words(gap, truth[:counted], truth_name)
         width = estimate(upper.log_p_x - lower.log_p_x, "")
         sandwich = (
             f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
@@ -202,19 +203,15 @@ def numbers_of_best(best: Best[Any], truth: Tensor, truth_name: str) -> dict[str
     }
 
 
-def best_in_words(gap: Gap, truth: Tensor) -> str:
+def best_in_words(gap: Gap, truth: Tensor, truth_name: str) -> str:
     """How far the best q of each family is from the truth, and whether more steps would help."""
-    own = gap.best["own"]
-    names = [name for name, best in gap.best.items() if name != "own" and best is not own]
     told = []
-    for name in [*names, "own"]:
-        best = gap.best[name]
+    for name, best in gap.best.items():
         short = (truth - best.elbo[: len(truth)]).mean().item()
-        label = "encoder's own family" if name == "own" else name
         left = int((~best.converged[: len(truth)]).sum())
         note = f" (not yet converged for {left:,} images)" if left else ""
-        told.append(f"{label} {short:.3f}{note}")
-    return "the best q of each family are below it by, on average: " + ", ".join(told)
+        told.append(f"{OWN if name == 'own' else name} {short:.3f}{note}")
+    return f"nats from {truth_name} log p(x) to the best q of a family: " + ", ".join(told)
 
 
 def numbers_of(row: Row, truth: Tensor, truth_name: str, seed: int) -> dict[str, Any]:
@@ -337,7 +334,7 @@ def worst_figure(
     """The largest amortisation gaps: what the encoder's q and the best q decode to."""
     amortisation = parts["amortisation"]
     worst = amortisation.topk(min(WORST, len(amortisation))).indices
-    own = gap.best["own"].q
+    own = gap.own.q
 
     def decoded(q: Posterior) -> Tensor:
         noise = q.noise.draw(64, 1, generator=generator(seed, "worst"), device=model.device)

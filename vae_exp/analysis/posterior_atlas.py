@@ -93,7 +93,7 @@ class PosteriorAtlas:
                 )
                 numbers.setdefault(kind, []).append({"index": index, **nats})
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        fig.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
         figures.caption(
             fig,
             splits.caption,
@@ -134,9 +134,8 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     }
     densities = {"exact posterior": partial(model.joint_log_density, image)}
     densities |= {name: partial(log_q, q) for name, q in fitted.items()}
-    own = gap.best["own"]
-    if all(own is not gap.best[name] for name in ("diagonal", "full")):
-        densities["best q of its family"] = partial(log_q, take(own.q, one))
+    if "own" in gap.best:
+        densities["best q of its family"] = partial(log_q, take(gap.own.q, one))
     found = window(Plane(torch.zeros(2), torch.eye(2)), densities, model.prior_family.reach())
     held = contours.draw_contours(ax, found, STYLES)
     figures.image_rows(

@@ -36,13 +36,20 @@ SCREENING_SAMPLES = 256
 class Gap:
     """The encoder's q and the best q of some families, with their ELBOs, per image [B], in nats.
 
-    ``best`` holds "diagonal", "full", "own" and, if asked for, "flow". "own" is the encoder's
-    family, which may be one of the first two.
+    ``best`` holds "diagonal", "full", "own" if the encoder's family is neither of them, and "flow"
+    if it was asked for.
     """
 
     encoder: Posterior
     elbo_encoder: Tensor
     best: dict[str, Best[Any]]
+
+    @property
+    def own(self) -> Best[Any]:
+        """The best q of the encoder's family."""
+        if isinstance(self.encoder, DiagonalGaussian):
+            return self.best["diagonal"]
+        return self.best["full" if isinstance(self.encoder, FullGaussian) else "own"]
 
     @property
     def diagonal(self) -> DiagonalGaussian:
@@ -73,7 +80,7 @@ class Gap:
         and for those that are no Gaussians OUTSIDE is all but the amortisation.
         """
         count = len(log_p_x)
-        own = self.best["own"].elbo[:count]
+        own = self.own.elbo[:count]
         parts = {"amortisation": own - self.elbo_encoder[:count]}
         if isinstance(self.encoder, DiagonalGaussian):
             parts["no covariance"] = (self.elbo_full - self.elbo_diagonal)[:count]
@@ -151,14 +158,10 @@ class _Fits:
         diagonal = self._diagonal(encoder, elbo_encoder)
         full = self._full(diagonal)
         best: dict[str, Best[Any]] = {"diagonal": diagonal, "full": full}
-        if isinstance(encoder, DiagonalGaussian):
-            best["own"] = diagonal
-        elif isinstance(encoder, FullGaussian):
-            best["own"] = self._refined(
-                best_of(self, [full.q, encoder], [full.elbo, elbo_encoder]), 0.05
-            )
-            best["full"] = best["own"]
-        else:
+        if isinstance(encoder, FullGaussian):
+            candidates = best_of(self, [full.q, encoder], [full.elbo, elbo_encoder])
+            best["full"] = self._refined(candidates)
+        elif not isinstance(encoder, DiagonalGaussian):
             best["own"] = self._own(encoder, elbo_encoder, diagonal.q)
         if flow:
             bent = RealNVP.about(best["full"].q)
