@@ -134,7 +134,7 @@ def test_rounds_go_on_until_more_steps_do_not_help_and_else_say_so() -> None:
         further = svi.fit(log_joint, best.q, steps=300, lr=0.02).q
         gained = hermite_elbo(log_joint, further, nodes=16) - best.elbo
         assert (gained < 3 * TOLERANCE).all()
-        assert ((best.elbo - hasty.best[name].elbo) > 1).any()
+        assert ((best.elbo - hasty.best[name].elbo) > 0.1).any()
 
 
 def test_the_elbo_of_many_dimensions_is_the_same_number_for_the_same_q() -> None:

@@ -25,6 +25,7 @@ from vae_exp.probability.streams import generator
 PARTS = ("not Gaussian", "no covariance", "amortisation")  # of an encoder of diagonal Gaussians
 OUTSIDE = "outside the family"  # of an encoder of q that are no Gaussians
 BLOCK = 100  # images fitted at a time
+FEWEST_STEPS = 30  # that tell whether more would help
 NODES = 16  # of a Gauss-Hermite rule an axis; 8 tell which of several starts is best
 SCREENING_NODES = 8
 CANDIDATES = 512  # draws from the prior, of which the most likely are starts
@@ -165,7 +166,8 @@ class _Fits:
             best["own"] = self._own(encoder, elbo_encoder, diagonal.q)
         if flow:
             bent = RealNVP.about(best["full"].q)
-            best["flow"] = self._refined(best_of(self, [bent], [best["full"].elbo]))
+            candidates = best_of(self, [bent, self._fit(bent, 0.03)], [best["full"].elbo, None])
+            best["flow"] = self._refined(candidates)
         return Gap(encoder, elbo_encoder, best)
 
     def log_joint(self, rows: Tensor) -> svi.LogJoint:
@@ -246,7 +248,7 @@ class _Fits:
             self,
             start,
             rounds=self.rounds,
-            steps=max(1, self.steps // 4),
+            steps=max(FEWEST_STEPS, self.steps // 4),
             samples=self.samples,
             lr=0.03,
             generator=self.draws,
