@@ -76,7 +76,7 @@ class GreyPixels(Distribution):
         return sample_diag_gaussian(self.mean, self.log_std, noise=noise)
 
 
-class GaussianLikelihood(Likelihood):
+class GreyLikelihood(Likelihood):
     """Two outputs a pixel: a mean, and a log_std between −1.5 and 0.5."""
 
     outputs = 2

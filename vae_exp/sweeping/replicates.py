@@ -71,6 +71,14 @@ class Setting:
         """The validation ELBO over seeds, which alone may choose between settings."""
         return interval([validation_of(job) for job in self.runs.values()])
 
+    @property
+    def log_p_x(self) -> Interval | None:
+        """log p(x) of the test images over seeds, if every run has put task=evidence to itself."""
+        found = [job.metrics.get("analyses", {}).get("evidence") for job in self.runs.values()]
+        if not all(isinstance(each, dict) and "log_p_x" in each for each in found):
+            return None
+        return interval([each["log_p_x"]["mean"] for each in found])
+
     def value(self, key: str) -> str | None:
         """What the setting gives a key, as text; None if it leaves the default."""
         given = [value_of(word) for word in self.overrides if key_of(word) == key]
