@@ -108,7 +108,7 @@ def inference_gap(
 
     x [B, D]. A diagonal q starts from the encoder's and from ``starts`` promising z; a full one
     from the best diagonal q, a flow from the best full one. After ``steps`` steps each is fitted
-    on in at most ``rounds`` rounds, the first of a quarter of them, until a round does not help;
+    on in at most ``rounds`` rounds, the first of a quarter of them, till a round does not help;
     ``Best.moved`` tells what the last one did. A fit never ends below where it started.
     """
     frozen = [parameter.requires_grad for parameter in model.parameters()]
@@ -165,9 +165,9 @@ class _Fits:
         elif not isinstance(encoder, DiagonalGaussian):
             best["own"] = self._own(encoder, elbo_encoder, diagonal.q)
         if flow:
-            bent = RealNVP.about(best["full"].q)
-            candidates = best_of(self, [bent, self._fit(bent, 0.03)], [best["full"].elbo, None])
-            best["flow"] = self._refined(candidates)
+            start = RealNVP.about(best["full"].q)
+            fits = best_of(self, [start, self._fit(start, 0.03)], [best["full"].elbo, None])
+            best["flow"] = self._refined(fits)
         return Gap(encoder, elbo_encoder, best)
 
     def log_joint(self, rows: Tensor) -> svi.LogJoint:
