@@ -147,3 +147,16 @@ def test_what_cannot_be_is_told_in_one_line() -> None:
     ):
         with pytest.raises(UserError, match=r"takes .* of memory"):
             make()
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 5])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_says_what_noise_its_q_take(
+    family: type[PosteriorFamily], latent_dim: int
+) -> None:
+    if (family, latent_dim) == (RealNVPFamily, 1):  # refused
+        return
+    made = family(latent_dim)
+    q = made(torch.randn(3, made.outputs, generator=torch.Generator().manual_seed(0)))
+    assert made.noise == q.noise
+    assert q.sample(made.noise.draw(4, 3)).shape == (4, 3, latent_dim)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from vae_exp.errors import check_positive
 from vae_exp.models.contracts import PosteriorFamily
+from vae_exp.probability.distributions import Noise
 from vae_exp.probability.mixtures import GaussianMixture
 from vae_exp.ranges import Positive
 
@@ -22,6 +23,11 @@ class MixtureFamily(PosteriorFamily):
         self.latent_dim = latent_dim
         self.components = components
         self.outputs = 2 * latent_dim * components
+
+    @property
+    def noise(self) -> Noise:
+        """A number for each dimension, and one that chooses the Gaussian."""
+        return Noise("gaussian", self.latent_dim + 1)
 
     def forward(self, parameters: Tensor) -> GaussianMixture:
         """[.., 2 K Z] -> location and log_std, [.., K, Z] each."""
