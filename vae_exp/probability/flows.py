@@ -112,7 +112,7 @@ class RealNVP(SampledMoments):
     def _rows(self, value: Tensor) -> Tensor:
         """[.., Z] with one axis before those of the densities: [S, .., Z]."""
         lead = self.weights.dim() - 1
-        return value.reshape(-1, *value.shape[value.dim() - 1 - lead :])
+        return value.to(self.weights).reshape(-1, *value.shape[value.dim() - 1 - lead :])
 
     def _halves(self, value: Tensor) -> tuple[Tensor, Tensor]:
         dims = value.shape[-1]

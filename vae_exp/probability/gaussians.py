@@ -124,7 +124,7 @@ class FullGaussian(Posterior):
 
     def sample(self, noise: Tensor) -> Tensor:
         """z = mean + L ε."""
-        return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise)
+        return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise.to(self.mean))
 
     def noise_of(self, value: Tensor) -> Tensor:
         """The ε of which z is made: L⁻¹ (z − mean), [S, .., Z]."""
