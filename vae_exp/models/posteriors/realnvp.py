@@ -8,6 +8,8 @@ from vae_exp.probability.flows import RealNVP
 from vae_exp.probability.gaussians import DiagonalGaussian
 from vae_exp.ranges import Positive
 
+GENTLE = 0.3  # times an encoder's outputs, so that an untrained one hardly bends
+
 
 class RealNVPFamily(PosteriorFamily):
     """q(z | x) is a diagonal Gaussian bent by affine couplings whose weights the encoder says too.
@@ -27,5 +29,6 @@ class RealNVPFamily(PosteriorFamily):
     def forward(self, parameters: Tensor) -> RealNVP:
         """[.., outputs] -> mean [.., Z], log_std [.., Z] and weights [.., n]."""
         dims = self.latent_dim
-        mean, log_std, weights = parameters.split([dims, dims, self.weights], -1)
-        return RealNVP(DiagonalGaussian(mean, log_std), weights, self.couplings, self.hidden)
+        mean, log_std, outputs = parameters.split([dims, dims, self.weights], -1)
+        base = DiagonalGaussian(mean, log_std)
+        return RealNVP(base, GENTLE * outputs, self.couplings, self.hidden)
