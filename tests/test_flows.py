@@ -77,7 +77,7 @@ def test_with_zero_weights_it_is_its_base_and_can_be_fitted_from_there(full: boo
     begun = RealNVP.about(fitted)
     after = svi.fit(log_joint, begun, steps=100, lr=0.05).q
     gained = hermite_elbo(log_joint, after, nodes=16) - hermite_elbo(log_joint, begun, nodes=16)
-    assert (gained > 0.2).all()
+    assert (gained > 0.1).all()
 
 
 @pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
