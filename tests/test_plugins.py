@@ -151,7 +151,7 @@ def test_a_searchpath_adds_choices_too(own: Path) -> None:
     place = f"hydra.searchpath=[file://{own}/more]"
     words = composing.parse([place, "model=tiny"])
     assert composing.attempt(words).check().model.encoder.hidden == [8]
-    assert "deep, mlp, tiny, got 'nope'" in refusal(place, "model=nope")
+    assert "residual, tiny, got 'nope'" in refusal(place, "model=nope")
     assert "must be one of" in refusal("model=tiny")
 
 

@@ -20,7 +20,16 @@ NEGLIGIBLE_MASS = 1e-8  # of a prior outside its reach
 FARTHEST = 64.0  # that a prior's reach is sought
 
 
-class EncoderNetwork(nn.Module, ABC):
+class Network(nn.Module, ABC):
+    """What an encoder and a decoder have in common."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What takes its memory, by the keywords of the constructor; a refusal names one."""
+        return {}
+
+
+class EncoderNetwork(Network):
     """An image to the parameters of q(z | x)."""
 
     @abstractmethod
@@ -32,7 +41,7 @@ class EncoderNetwork(nn.Module, ABC):
         """Flat images x [.., D] -> [.., outputs]."""
 
 
-class DecoderNetwork(nn.Module, ABC):
+class DecoderNetwork(Network):
     """A latent z to the parameters of p(x | z)."""
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from vae_exp.models.contracts import (
 )
 from vae_exp.models.likelihoods import BernoulliLikelihood
 from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.networks.layers import RandomLayer, StepNoise
 from vae_exp.models.posteriors import DiagonalGaussianFamily
 from vae_exp.models.priors import StandardNormal
 from vae_exp.probability.densities import factorized_gaussian_log_density
@@ -93,6 +95,21 @@ class VAE(nn.Module):
         self._connect(self.encoder, self.decoder)
         self.prior_family.connect(self.posterior, self.shape)
 
+    @contextmanager
+    def training_noise(self, noise: StepNoise) -> Iterator[None]:
+        """While entered, dropout and the like draw from ``noise``; else they do nothing.
+
+        A training step enters it. Whatever looks at a model does not, so it sees one function.
+        """
+        layers = [layer for layer in self.modules() if isinstance(layer, RandomLayer)]
+        for layer in layers:
+            layer.noise = noise
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.noise = None
+
     def _connect(self, encoder: EncoderNetwork, decoder: DecoderNetwork) -> None:
         encoder.connect(self.shape, self.posterior_family.outputs)
         decoder.connect(self.latent_dim, self.shape, self.likelihood_family.outputs)
@@ -102,8 +119,9 @@ class VAE(nn.Module):
         networks = copy.deepcopy(self.encoder), copy.deepcopy(self.decoder)
         with torch.device("meta"):
             self._connect(*networks)
-        widths = [width for network in networks for width in getattr(network, "hidden", ())]
-        sizes = {"latent_dim": self.latent_dim, "hidden": max(widths, default=0)}
+        sizes = {"latent_dim": self.latent_dim}
+        for name, size in (item for network in networks for item in network.sizes.items()):
+            sizes[name] = max(size, sizes.get(name, 0))
         memory.require(sum(memory.of_weights(network) for network in networks), sizes)
 
     @property
@@ -239,7 +257,13 @@ class VAE(nn.Module):
         the same samples. Raises UserError for other shapes than these, or x [B, H, W].
         """
         x = self.checked(x, noise)
-        q, prior = self.posterior(x), self.prior
+        return self.elbo_terms_of(self.posterior(x), x, noise, kl)
+
+    def elbo_terms_of(
+        self, q: Posterior, x: Tensor, noise: Tensor, kl: KL = "closed_form"
+    ) -> Terms:
+        """The same of any q over the images x [B, D], from noise [S, B, N]."""
+        prior = self.prior
         z = q.sample(noise)
         log_p_x_given_z = self.log_likelihood(x, z).mean(0)
         kl_q_p = closed_form_kl(q, prior) if kl == "closed_form" else None
