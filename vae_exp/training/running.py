@@ -210,8 +210,11 @@ def _module(
         load_weights(model, start.path)
     elif task.init_from is not None:
         load_weights(model, weights_of(task.init_from))
-    freeze(model, task.freeze)
     objective = build(config["objective"], "objective", Objective)
+    if not getattr(objective, "trains_encoder", True):  # DDP waits for a gradient of each weight
+        model.encoder.requires_grad_(False)
+        model.posterior_family.requires_grad_(False)
+    freeze(model, task.freeze)
     optimizer = build(config["optimizer"], "optimizer", OptimizerFactory)
     if hardware.compile:
         objective = Compiled(objective)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from vae_exp import memory
 from vae_exp.errors import UserError, check_positive
 from vae_exp.models.objectives.contracts import Step
 from vae_exp.models.vae import VAE, Terms
@@ -26,6 +27,7 @@ class Marginal:
     """
 
     samples = 1
+    trains_encoder = False
 
     def __init__(self, nodes: Positive = 20):
         check_positive("objective.nodes", nodes)
@@ -34,7 +36,7 @@ class Marginal:
         self.estimator = f"log p(x) on a lattice, {nodes} nodes an axis, shifted at random"
 
     def begin(self, model: VAE, steps_per_epoch: int) -> None:
-        """Raise UserError if the prior makes no z from three Gaussian numbers or fewer."""
+        """Raise UserError if a model has no such lattice, or one that takes too much memory."""
         if model.latent_dim > MOST_DIMS:
             raise UserError(
                 f"{self.name} needs latent_dim <= {MOST_DIMS}, got {model.latent_dim}: a lattice "
@@ -47,6 +49,9 @@ class Marginal:
                 f"and {type(model.prior_family).__name__} takes {noise.size} {noise.kind} ones: "
                 "take prior=standard_normal, or another objective"
             )
+        rows = self.nodes**model.latent_dim * memory.of_a_row(model.decoder)
+        sizes = {"objective.nodes": self.nodes, "latent_dim": model.latent_dim}
+        memory.require(rows, sizes, model.device)
 
     def __call__(self, model: VAE, x: Tensor, noise: Tensor, step: Step = 0) -> Terms:
         """x [B, D], noise [1, B, N] -> terms [B]."""
