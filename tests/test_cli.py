@@ -16,7 +16,9 @@ from vae_exp.config import composing, splitting
 from vae_exp.errors import UserError
 
 TASK = next(
-    name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
+    name
+    for name in composing.choices("task")
+    if name not in ("train", "ceiling", "compare", "summarise")
 )
 LOOK = (f"task={TASK}", "run=latest")
 

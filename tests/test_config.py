@@ -57,7 +57,11 @@ def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, n
     if group == "likelihood":
         words += [] if name == "bernoulli" else ["data.binarization=none"]
     if group == "task" and not composing.trains(composing.composed(composing.parse(words))):
-        given = {"compare": "runs=[latest,latest]", "summarise": "sweep=latest"}
+        given = {
+            "ceiling": "runs=[latest,latest]",
+            "compare": "runs=[latest,latest]",
+            "summarise": "sweep=latest",
+        }
         words.append(given.get(name, "run=latest"))
     cfg = accepted(*words)
     for each in knobs.GROUPS:
@@ -173,7 +177,9 @@ def test_a_typo_is_told_the_nearest_key() -> None:
 
 def test_a_key_that_the_task_does_not_read_is_refused() -> None:
     task = next(
-        name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
+        name
+        for name in composing.choices("task")
+        if name not in ("train", "ceiling", "compare", "summarise")
     )
     assert refusal(f"task={task}", "run=latest", "latent_dim=5").startswith(
         "latent_dim is not read"
@@ -186,7 +192,9 @@ def test_a_key_that_the_task_does_not_read_is_refused() -> None:
 
 def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
     task = next(
-        name for name in composing.choices("task") if name not in ("train", "compare", "summarise")
+        name
+        for name in composing.choices("task")
+        if name not in ("train", "ceiling", "compare", "summarise")
     )
     assert "run=latest" in refusal(f"task={task}")
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")

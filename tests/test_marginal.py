@@ -154,19 +154,19 @@ def test_a_lattice_beyond_memory_is_refused() -> None:
 
 
 def test_its_decoder_is_better_than_that_of_the_elbo() -> None:
-    images = digits().splits.train.images.view(-1, 28, 28)[:, ::4, ::4].flatten(1)
+    images = digits().splits.train.images.view(-1, 28, 28)[:, ::2, ::2].flatten(1)
     z = torch.cartesian_prod(*[torch.linspace(-5, 5, 201)] * 2)
 
     def log_p_x(objective: Objective) -> Tensor:
         torch.manual_seed(0)
-        model = VAE(2, Encoder((30,)), Decoder((30,)), shape=(7, 7))
-        fit(model, images, objective=objective, optimizer=Adam(1e-2), epochs=200)
+        model = VAE(2, Encoder((30,)), Decoder((30,)), shape=(14, 14))
+        fit(model, images, objective=objective, optimizer=Adam(1e-2), epochs=100)
         with torch.no_grad():
             return torch.logsumexp(model.joint_log_density_table(images, z), 1)
 
     gain = log_p_x(Marginal()) - log_p_x(ELBO())
     assert gain.mean() > 4 * gain.std() / math.sqrt(len(gain))
-    assert gain.mean() > 0.5
+    assert gain.mean() > 1
 
 
 RUN = (

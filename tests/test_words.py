@@ -25,7 +25,8 @@ from vae_exp.runs import describing
 from vae_exp.runs.metrics import write_metrics
 from vae_exp.sweeping import sweeps
 
-LOOKS = {"compare": ["runs=[latest,latest]"], "summarise": ["sweep=latest"]}
+BOTH = ["runs=[latest,latest]"]
+LOOKS = {"ceiling": BOTH, "compare": BOTH, "summarise": ["sweep=latest"]}
 UNREAD = [
     ("seed=1 seed=2", "seed is given twice"),
     ("seed=1 seed=1", "seed is given twice"),
