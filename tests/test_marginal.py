@@ -202,6 +202,17 @@ def test_a_run_logs_its_bound_and_the_elbo_by_their_names(runs: Path) -> None:
     assert best["vae_exp"]["best"] == max(value for _, value in found["val/marginal_6"])
 
 
+def test_a_run_moves_the_decoder_alone(runs: Path) -> None:
+    whole = torch.load(runs / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    names = [name for name in weights(runs / "whole") if name.startswith("decoder.")]
+    [optimizer] = whole["optimizer_states"]
+    assert len(optimizer["state"]) == len(names)
+    first = torch.load(min((runs / "1-after").rglob("last.ckpt")), weights_only=True)
+    for name in weights(runs / "whole"):
+        one, other = (each["state_dict"][f"model.{name}"] for each in (first, whole))
+        assert torch.equal(one, other) is not name.startswith("decoder."), name
+
+
 def test_an_encoder_is_trained_for_that_decoder(runs: Path, tmp_path: Path) -> None:
     before = weights(runs / "whole")
     train(tmp_path, "data.source=digits", f"init_from={runs / 'whole'}", "freeze=[decoder]")
