@@ -6,6 +6,7 @@ log p(x) − ELBO(encoder) = [log p(x) − ELBO(best full-covariance Gaussian)]
 Cremer et al. 2018, arXiv:1801.03558.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +23,7 @@ from vae_exp.probability.streams import generator
 
 PARTS = ("not Gaussian", "no covariance", "amortisation")
 BLOCK = 100  # images fitted at a time
-NODES = 16  # of a Gauss-Hermite rule an axis; 8 tell which of several starts is best
-SCREENING_NODES = 8
+TOLERANCE = 0.01  # nats, of an ELBO by Gauss-Hermite; any tells which of several starts is best
 CANDIDATES = 512  # draws from the prior, of which the most likely are starts
 MONTE_CARLO = 4096  # samples for an ELBO if no Gauss-Hermite rule applies
 
@@ -86,8 +86,18 @@ def _fit_block(
     def log_joint(z: Tensor) -> Tensor:
         return model.joint_log_density(x, z)
 
-    def elbo(q: Posterior, nodes: int = NODES) -> Tensor:
-        return elbo_of(log_joint, q, nodes=nodes, samples=MONTE_CARLO, generator=draws)
+    def of_images(rows: Tensor) -> svi.LogJoint:
+        return lambda z: model.joint_log_density(x[rows], z)
+
+    def elbo(q: Posterior, tolerance: float = TOLERANCE) -> Tensor:
+        return elbo_of(
+            log_joint,
+            q,
+            tolerance=tolerance,
+            of_images=of_images,
+            samples=MONTE_CARLO,
+            generator=draws,
+        )
 
     encoder = model.posterior(x)
     like = encoder.mean
@@ -105,7 +115,7 @@ def _fit_block(
         steps=steps // 4,
         generator=draws,
     ).q
-    reached = torch.stack([elbo(tried.at(i), SCREENING_NODES) for i in range(starts + 1)])
+    reached = torch.stack([elbo(tried.at(i), math.inf) for i in range(starts + 1)])
     begun = svi.best_of_starts(tried, reached)
     fitted = svi.fit(log_joint, begun, samples=samples, steps=steps, lr=0.03, generator=draws).q
     diagonal, elbo_diagonal = _better(elbo, [near_encoder, begun, fitted])
