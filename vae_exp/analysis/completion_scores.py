@@ -81,7 +81,7 @@ def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
     )
     if reference == TWO_PROPOSALS:
         table.caption += (
-            " Beyond two latent dimensions nothing is exact: log p(x) − log p(visible), each by "
+            " Beyond three latent dimensions nothing is exact: log p(x) − log p(visible), each by "
             "importance sampling from a q of its own, stands in."
         )
     return table

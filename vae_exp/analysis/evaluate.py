@@ -20,6 +20,7 @@ from vae_exp.evaluation import ais, importance
 from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
 from vae_exp.evaluation.exact import evidence, is_exact
 from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
+from vae_exp.inference.lattice import Integral
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
@@ -83,7 +84,7 @@ class Evaluate:
         self.elbo_samples = elbo_samples
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """None: beyond two latent dimensions AIS stands in for the exact evidence.
+        """None: beyond three latent dimensions AIS stands in for the exact evidence.
 
         Raises UserError if memory cannot hold the images simulated.
         """
@@ -156,11 +157,13 @@ class Evaluate:
             tables[0].add_row("exact", f"{len(images):,}", *cells(exact.log_p_x), "")
             missed = int((~exact.converged).sum())
             tables[0].caption = (
-                f"{sandwich}; exact to {exact.error.max():.0e} nats an image; {missed} of "
+                f"{sandwich}; exact to {exact.error.max():.0e} nats an image, by "
+                f"{error_by(exact)}; {missed} of "
                 f"{len(images):,} miss the tolerance of {exact.tolerance:g}"
             )
             numbers["exact"] = {
                 **estimate(exact.log_p_x, "quadrature").as_dict(),
+                "error_by": error_by(exact),
                 "largest_error": exact.error.max().item(),
                 "tolerance": exact.tolerance,
                 "images_beyond_tolerance": missed,
@@ -174,6 +177,11 @@ class Evaluate:
             numbers,
             tables,
         )
+
+
+def error_by(exact: Integral) -> str:
+    """How the error of the exact evidence was found."""
+    return "random shifts of the points" if exact.estimated else "halving the lattice's step"
 
 
 def gap_parts(gap: Gap, truth: Tensor, count: int) -> dict[str, Tensor]:

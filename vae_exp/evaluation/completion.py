@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_exp.evaluation.exact import evidence, is_exact, vae_table
+from vae_exp.evaluation.exact import evidence, has_grid, is_exact, vae_table
 from vae_exp.inference import svi
 from vae_exp.inference.importance import Importance, doubtful, weigh
 from vae_exp.inference.lattice import integrate
@@ -21,7 +21,7 @@ from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 from vae_exp.probability.streams import generator, stream_seed
 
 EXACT = "exact"
-TWO_PROPOSALS = "importance, two q"  # stands in for EXACT if latent_dim > 2
+TWO_PROPOSALS = "importance, two q"  # stands in for EXACT if latent_dim > 3
 IMPORTANCE = "importance, one q"
 FULL, DIAGONAL, ENCODER = "full q", "diagonal q", "encoder"
 AGREE = 0.1  # nats
@@ -168,7 +168,7 @@ def scores(
 ) -> dict[str, Score]:
     """log p(hidden | visible) of every image by every method, the most reliable first.
 
-    exact: log p(x) − log p(visible), two integrals. If latent_dim > 2, importance with two q:
+    exact: log p(x) − log p(visible), two integrals. If latent_dim > 3, importance with two q:
     the same difference, each sampled from a q that was fitted to it. Importance with one q:
     log Σ_s w_s p(hidden | z_s) / Σ_s w_s with w = p(z, visible) / q(z). Of a q itself: log of the
     mean of p(hidden | z) over z ~ q, which is no bound: it may exceed the exact value.
@@ -271,7 +271,7 @@ def posterior_points(
 
     A grid over all its mass if latent_dim <= 2, else importance sampling from q.
     """
-    if is_exact(masked.model):
+    if has_grid(masked.model):
         table = vae_table(masked.model, masked.visible, masked.pixels)
         grid = posterior_grid(table, integrate(table), 0)
         z, weights = grid.points.to(masked.x), grid.weights
