@@ -182,6 +182,8 @@ def differences(run: Path, reference: Path) -> list[str]:
     """What two finished runs do not have in common, in words; empty if they are the same."""
     found = []
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        if not (reference / name).exists() and not (run / name).exists():  # nothing is the best
+            continue
         one, other = checkpoint(run / name), checkpoint(reference / name)
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "vae_exp"):
             if not same(one[part], other[part]):

@@ -159,7 +159,7 @@ def test_scatter_of_one_dimension_keeps_z_and_each_class_in_its_band(splits: Spl
     model = model_of(1)
     (dots,) = drawn(Scatter(), model, splits).axes[0].collections
     along, across = torch.tensor(dots.get_offsets().data).T
-    assert torch.allclose(along.float(), encoder_means(model, splits.train.binary)[:, 0], atol=1e-5)
+    assert torch.allclose(along.float(), encoder_means(model, splits.train.images)[:, 0], atol=1e-5)
     assert torch.equal(across.round().long(), splits.train.labels)
     assert across.frac().unique().numel() > 100
 
@@ -170,7 +170,7 @@ def test_scatter_of_many_dimensions_says_which_plane_it_shows(splits: Splits):
     fig = findings.figures["scatter"]
     (dots,) = fig.axes[0].collections
     with torch.no_grad():
-        z = encoder_means(model, splits.train.binary)
+        z = encoder_means(model, splits.train.images)
     plane = principal_plane(z)
     assert np.allclose(dots.get_offsets().data, plane.points)
     assert "first two principal components of 5 dimensions" in fig.get_suptitle()
@@ -195,9 +195,9 @@ def test_the_principal_plane_finds_planted_directions_and_keeps_the_origin():
 
 
 def test_encoder_means_do_not_depend_on_the_blocks_they_are_computed_in(model: VAE, splits: Splits):
-    many = splits.train.binary.repeat(15, 1)  # 4,500 images, three blocks
+    many = splits.train.images.repeat(15, 1)  # 4,500 images, three blocks
     means = encoder_means(model, many).reshape(15, 300, 2)
-    assert torch.allclose(means, encoder_means(model, splits.train.binary).expand_as(means))
+    assert torch.allclose(means, encoder_means(model, splits.train.images).expand_as(means))
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1), st.integers(1, 5))

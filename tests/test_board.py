@@ -176,7 +176,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
     data = build(loaded.config["data"], "data", ImageData)
     split = data.splits.test
     points = torch.from_numpy(np.loadtxt(run / embedding.tensor_path, dtype=np.float32))
-    torch.testing.assert_close(points, encoder_means(loaded.model, split.binary), rtol=1e-4, atol=0)
+    torch.testing.assert_close(points, encoder_means(loaded.model, split.images), rtol=1e-4, atol=0)
     header, *rows = (run / embedding.metadata_path).read_text().splitlines()
     assert header == "digit\timage"
     assert rows == [f"{digit}\t{index}" for index, digit in enumerate(split.labels.tolist())]
@@ -186,7 +186,7 @@ def test_the_projector_shows_each_image_at_its_mean_with_its_digit(run: Path) ->
         top, left = 28 * (index // 10), 28 * (index % 10)
         ink = sprite[top : top + 28, left : left + 28, 3]  # what is not ink is transparent
         picture = torch.from_numpy(ink.copy())
-        assert torch.equal(picture.reshape(784), split.binary[index].float())
+        assert torch.equal(picture.reshape(784), split.values[index].float())
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])

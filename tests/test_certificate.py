@@ -19,7 +19,7 @@ from vae_exp.evaluation.certificate import certificate, without_certificate
 from vae_exp.evaluation.exact import evidence
 from vae_exp.inference.enclosures import Enclosure, pairs, slope_and_bend_of_softplus
 from vae_exp.models.likelihoods import BernoulliLikelihood
-from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.networks import Decoder, Encoder, Tanh
 from vae_exp.models.vae import VAE
 
 FLOAT64 = {"dtype": torch.float64}
@@ -157,7 +157,8 @@ def test_values_and_second_derivatives_lie_in_their_enclosures(latent_dim: int) 
     centre = torch.randn(20, latent_dim, generator=draws, **FLOAT64)
     half = 0.2 * torch.rand(20, generator=draws, **FLOAT64)
     f = Enclosure.of_boxes(centre, half)
-    for layer in [*model.decoder.features, model.decoder.parameters_of_x]:
+    leaves = [m for m in model.decoder.features.modules() if isinstance(m, nn.Linear | Tanh)]
+    for layer in [*leaves, model.decoder.parameters_of_x]:
         f = f.linear(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else f.tanh()
     low, high = f.ends()
     slope, bend = slope_and_bend_of_softplus(low, high)
@@ -181,6 +182,8 @@ def test_values_and_second_derivatives_lie_in_their_enclosures(latent_dim: int) 
 def test_a_model_without_a_certificate_says_why() -> None:
     assert without_certificate(small_vae(2)) is None
     assert "latent dimensions" in str(without_certificate(small_vae(3)))
+    relu = VAE(2, Encoder((2,)), Decoder((2,), activation="relu"), shape=(4,))
+    assert "tanh layers" in str(without_certificate(relu))
     other = VAE(2, Encoder((2,)), Decoder((2,)), likelihood=Coins(), shape=(4,))
     assert "Coins" in str(without_certificate(other))
     with pytest.raises(UserError, match="no certificate: pixels must be Bernoulli"):

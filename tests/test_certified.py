@@ -51,6 +51,7 @@ def log_evidence_on_the_line(model: VAE, x: Tensor) -> float:
     return peak + math.log(mass)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("place", [7.0, 14.0, 16.0, 21.0, 28.0])
 def test_a_mode_that_lies_far_out_is_found(place: float, latent_dim: int) -> None:
@@ -82,6 +83,7 @@ def test_no_image_is_above_the_ceiling() -> None:
         torch.testing.assert_close(table.amax(0), model.joint_ceiling(z))
 
 
+@pytest.mark.slow
 def test_an_image_whose_mass_may_lie_beyond_the_largest_square_is_not_called_converged() -> None:
     model, x = opening_at(60.0, 2), torch.ones(1, 784, **FLOAT64)
     with torch.no_grad():

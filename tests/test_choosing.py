@@ -52,10 +52,10 @@ def elbo(model: VAE, split: Split) -> Tensor:
 def with_smudges(model: VAE, split: Split) -> Split:
     """The same, but the first image of each class is the one that the model likes best of all."""
     favourite = elbo(model, split).argmax()
-    binary = split.binary.clone()
+    values = split.values.clone()
     for digit in range(10):
-        binary[(split.labels == digit).nonzero()[0, 0]] = split.binary[favourite]
-    return replace(split, binary=binary)
+        values[(split.labels == digit).nonzero()[0, 0]] = split.values[favourite]
+    return replace(split, values=values)
 
 
 @pytest.mark.parametrize("digit", [*range(10), None])
@@ -68,7 +68,7 @@ def test_the_image_completed_has_the_ink_of_its_class(
     label = int(smudged.train.labels[index])
     assert digit in (None, label)
     own = smudged.train.labels == label
-    ink = smudged.train.binary.sum(1)
+    ink = smudged.train.values.sum(1)
     assert in_the_middle(ink[own], int(own[:index].sum()))
     assert among > 10
 
@@ -92,7 +92,7 @@ def test_the_image_completed_is_a_training_image_if_no_split_is_named(
 def test_foretold_is_the_share_of_the_evidence_that_the_hidden_pixels_add(
     model: VAE, splits: Splits
 ) -> None:
-    seen, binary = visible_pixels("left"), splits.test.binary[:5]
+    seen, binary = visible_pixels("left"), splits.test.some(slice(5))
     z = torch.randn(7, 2, generator=generator(0, "z"))
     with torch.no_grad():
         p = torch.sigmoid(model.decoder(z)).double()  # [G, D]
@@ -107,7 +107,7 @@ def test_an_image_is_best_foretold_by_what_is_learnt_from_others(
     from vae_exp.evaluation.exact import evidence
 
     seen = visible_pixels("top")
-    ink = splits.train.binary.sum(1)
+    ink = splits.train.values.sum(1)
     index, _ = best_foretold(model, splits, splits.train, seen, 7)
     pixels = seen.nonzero()[:, 0]
     others = [

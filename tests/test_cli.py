@@ -79,7 +79,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("ключ=1",), "ключ"),
     (("epochs\n=1",), "epochs"),
     (("epochs=\ud83d",), "epochs"),
-    (("data=nope",), "data must be one of arrays, debug, full"),
+    (("data=nope",), "data must be one of arrays, binarized_mnist, debug"),
     (("data=null",), "data must be one of"),
     (("data=",), "data must be one of"),
     (("data=5",), "data must be one of"),
@@ -239,6 +239,7 @@ def test_generated_mistakes_are_each_named_in_one_line_and_leave_nothing(folder:
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.imports_torch
 def test_a_refused_process_says_one_line_exits_with_two_and_leaves_nothing(folder: Path) -> None:
     samples = [["epochs=0"], ["-m", "seed=0,foo"], *(w for _, w in wrong_overrides(1, 4))]
@@ -274,6 +275,7 @@ except SystemExit as stop:
 """
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "heavy"),
     [
@@ -306,6 +308,7 @@ def test_a_wrong_word_is_refused_before_anything_heavy_is_imported(
     assert set(done.stdout.split()) <= heavy
 
 
+@pytest.mark.slow
 @pytest.mark.imports_torch
 def test_all_mistakes_of_a_command_are_told_a_line_each_in_the_order_of_its_words(
     folder: Path,

@@ -319,6 +319,7 @@ def test_the_figure_is_whole_and_the_table_fits_80_columns(top: Findings):
     assert told in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 3, 4])
 def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     with torch.random.fork_rng():

@@ -48,8 +48,14 @@ def targets(node: Any) -> list[dict[str, Any]]:
 def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, name: str) -> None:
     words = [f"{group}={name}"]
     if group == "data":
-        files = {"idx": ["data.source.images=a"], "arrays": ["data.source.file=a.npz"]}
+        files = {
+            "idx": ["data.source.images=a"],
+            "arrays": ["data.source.file=a.npz"],
+            "images": ["data.source.folder=a"],
+        }
         words += files.get(name, [])
+    if group == "likelihood":
+        words += [] if name == "bernoulli" else ["data.binarization=none"]
     if group == "task" and not composing.trains(composing.composed(composing.parse(words))):
         given = {"compare": "runs=[latest,latest]", "summarise": "sweep=latest"}
         words.append(given.get(name, "run=latest"))

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes
+from vae_exp import files
+from vae_exp.data.idx import idx_size, inflate, parse_idx, stored_limit
 from vae_exp.errors import UserError
 
 SHAPE = (5, 4, 3)
@@ -17,7 +18,8 @@ RAW = bytes((0, 0, 8, 3)) + struct.pack(">3I", *SHAPE) + ARRAY.tobytes()
 
 
 def read(path: Path) -> np.ndarray:
-    return parse_idx(read_idx_bytes(path, SHAPE), str(path), SHAPE)
+    stored = files.read(path, stored_limit(SHAPE))
+    return parse_idx(inflate(stored, str(path), limit=idx_size(SHAPE)), str(path), SHAPE)
 
 
 @pytest.mark.parametrize(

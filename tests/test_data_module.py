@@ -142,7 +142,7 @@ def test_a_setting_out_of_range_is_refused_before_any_file_is_looked_for(tmp_pat
     root = tmp_path / "none"
     with pytest.raises(UserError, match=r"data\.train_size must be a positive integer, got 0"):
         ImageData(root=root, train_size=0)
-    with pytest.raises(UserError, match=r"data\.source must be one of auto, mnist, digits"):
+    with pytest.raises(UserError, match=r"data\.source must be one of auto, mnist, fashion_mnist"):
         ImageData(root=root, source="mnits")
     assert not root.exists()
 

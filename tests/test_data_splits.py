@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,6 +18,7 @@ from vae_exp.data import (
     Split,
     binarize,
     check_data_settings,
+    from_arrays,
     load_binarized_mnist,
     load_splits,
 )
@@ -143,7 +145,7 @@ def test_the_draws_of_two_splits_are_independent():
     )
     train, test = splits.train, splits.test
     # One noise for both would make the brighter pixel white wherever the darker one is.
-    assert ((train.pixels >= test.pixels) & (train.binary < test.binary)).any()
+    assert ((train.pixels >= test.pixels) & (train.values < test.values)).any()
 
 
 def test_the_sha256_of_a_split_is_that_of_its_binary_bytes():
@@ -242,7 +244,7 @@ def test_the_folder_is_the_one_given_else_the_environments_else_data(
 
 
 def split_of(pixels: torch.Tensor, binary: torch.Tensor, labels: torch.Tensor) -> Split:
-    return Split(name="train", pixels=pixels, binary=binary, labels=labels, origin="own images")
+    return Split(name="train", pixels=pixels, values=binary, labels=labels, origin="own images")
 
 
 def test_a_split_whose_parts_disagree_is_refused():
@@ -252,9 +254,9 @@ def test_a_split_whose_parts_disagree_is_refused():
         split_of(pixels, pixels, labels[:2])
     with pytest.raises(UserError, match=r"own images: .* got torch\.float32"):
         split_of(pixels.float() * torch.nan, pixels, labels)
-    with pytest.raises(UserError, match=r"own images: .*not 0 or 1"):
+    with pytest.raises(UserError, match=r"own images: .*not every pixel has a value in 0..1"):
         split_of(pixels, pixels + 2, labels)
-    with pytest.raises(UserError, match=r"own images: .*not 0 or 1"):
+    with pytest.raises(UserError, match=r"own images: .*not every pixel has a value in 0..1"):
         split_of(pixels, pixels[:2], labels)
 
 
@@ -263,15 +265,20 @@ def test_a_split_whose_parts_disagree_is_refused():
     [
         ({"train_size": 0}, "data.train_size must be a positive integer, got 0"),
         ({"test_size": -1}, "data.test_size must be a positive integer, got -1"),
-        ({"validation_size": 1.5}, "data.validation_size must be a positive integer, got 1.5"),
+        ({"validation_size": 1.5}, "data.validation_size must be a non-negative integer, got 1.5"),
         ({"train_size": True}, "data.train_size must be a positive integer, got True"),
         ({"batch_size": "many"}, "batch_size must be a positive integer, got 'many'"),
         ({"seed": -1}, "seed must be a non-negative integer, got -1"),
-        ({"source": "cifar"}, "data.source must be one of auto, mnist, digits, got 'cifar'"),
+        (
+            {"source": "cifar"},
+            "data.source must be one of auto, mnist, fashion_mnist, kmnist, binarized_mnist, "
+            "digits, got 'cifar'",
+        ),
         ({"protocol": None}, "data.protocol must be one of assignment, standard, got None"),
         (
             {"binarization": ["threshold"]},
-            "data.binarization must be one of threshold, stochastic, dynamic, got ['threshold']",
+            "data.binarization must be one of threshold, stochastic, dynamic, none, "
+            "got ['threshold']",
         ),
     ],
 )
@@ -297,3 +304,38 @@ def test_settings_need_no_torch_and_splits_need_no_lightning():
     assert {"torch", "numpy"}.isdisjoint(light)
     heavy = {"pytorch_lightning", "sklearn", "pooch", "requests", "hydra"}
     assert heavy.isdisjoint(imported_after("from vae_exp.data import load_splits, ImageData"))
+
+
+@pytest.mark.parametrize("train_size", [1, 7, 10, 13, 30])
+def test_test_images_stay_where_they_are_whatever_number_trains(train_size: int) -> None:
+    images = np.arange(50, dtype=np.uint8)[:, None, None].repeat(2, 1)
+    sizes = {"train_size": train_size, "validation_size": 4, "test_size": 6}
+    splits = load_splits(source=from_arrays(images), test_from=10, binarization="none", **sizes)
+    shown = {
+        part.name: part.pixels[:, 0].tolist()
+        for part in (splits.train, splits.validation, splits.test)
+    }
+    others = [index for index in range(50) if not 10 <= index < 20]
+    assert shown == {
+        "train": others[:train_size],
+        "validation": [16, 17, 18, 19],
+        "test": [10, 11, 12, 13, 14, 15],
+    }
+    far = train_size > 10
+    assert splits.train.origin == f"images 0-{min(train_size, 10) - 1}" + (
+        f" and 20-{train_size + 9}" if far else ""
+    )
+    few = load_splits(source=from_arrays(images), test_from=41, **sizes)
+    assert few.test.origin == f"images {train_size}-{train_size + 5}"  # there are not enough
+
+
+def test_no_images_validate_if_none_are_asked_for() -> None:
+    images = np.zeros((9, 2, 2), np.uint8)
+    for protocol in ("assignment", "standard"):
+        sizes = {"train_size": 6, "validation_size": 0, "test_size": 6}
+        splits = load_splits(source=from_arrays(images), protocol=protocol, **sizes)
+        assert len(splits.validation) == 0
+        assert (len(splits.train), len(splits.test)) == (4, 4)
+        assert splits.validation.images.shape == (0, 4)
+        with pytest.raises(UserError, match=r"split=validation has no images \(data\.validation_s"):
+            splits.named("validation")

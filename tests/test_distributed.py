@@ -34,7 +34,8 @@ from vae_exp.training.distributed import Processes
 
 # The last batch of each epoch has 11 images: one process sees 5 of them, the other 6.
 EPOCHS = 8
-WORDS = (f"epochs={EPOCHS}", "data.train_size=101", "batch_size=30")
+OF_NETWORKS = "model.encoder.input_noise=0.1"  # whose noise the processes share too
+WORDS = (f"epochs={EPOCHS}", "data.train_size=101", "batch_size=30", OF_NETWORKS)
 SHARED = ("trainer=ddp", "trainer.accelerator=cpu", "~task.analyses.scatter")
 SLOW = ("data.validation_size=1500", "task.checkpoint_seconds=0")
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import refusal
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
-from test_cli import start
 
 from vae_exp.config import composing, experiments
 from vae_exp.parts import CONF
@@ -155,9 +155,10 @@ def test_a_wrong_name_lists_the_recipes() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains(name: str, folder: Path) -> None:
     small = ("data=debug", "data.source=digits", "epochs=1", "task=fit", "hydra.run.dir=run")
-    done = start(folder, f"experiment={name}", *small)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    process = warm.start(folder, f"experiment={name}", *small)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    lines = out.splitlines()
     assert lines[0].startswith("data=debug in place of the experiment's ")
     assert lines[1].startswith("epochs=1 in place of the experiment's ")
     assert (folder / "run" / "model.safetensors").is_file()

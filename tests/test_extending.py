@@ -1,13 +1,11 @@
 """Every example of docs/extending.md, as it stands, from a folder that is not the repository."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 SECTIONS = dict(
@@ -40,14 +38,9 @@ def test_an_example_runs_as_it_stands(title: str, tmp_path: Path) -> None:
     for command in commands:
         words = shlex.split(command)
         assert words[:3] == ["python", "-m", "vae_exp"]
-        done = subprocess.run(
-            [sys.executable, *words[1:]],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        process = warm.start(tmp_path, *words[3:])
+        _, told = process.communicate()
+        assert process.returncode == 0, f"{command}\n{told}"
     [weights] = tmp_path.glob("outputs/*/*/model.safetensors")
     assert weights.stat().st_size > 0
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ import pytest
 import torch
 from conftest import refusal
 
-from vae_exp import parts
+from vae_exp import folders, parts
 from vae_exp.analysis.evaluate import by_class
 from vae_exp.analysis.scatter import Scatter
+from vae_exp.cli import main as cli
 from vae_exp.config.composing import composed, parse, plain_config
 from vae_exp.data import ImageData, Images, Source, Splits, from_arrays, load_splits
 from vae_exp.data.idx import read_idx
 from vae_exp.errors import UserError
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
-from vae_exp.runs import loading
+from vae_exp.runs import loading, plain
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.training.running import with_shape
 from vae_exp.training.tasks import execute
@@ -108,6 +110,7 @@ def configured(*words: str) -> dict[str, Any]:
     return plain_config(composed(parse(words)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "shape"), [(Runes, (20, 16)), (Pictures, (12, 12))], ids=["runes", "pictures"]
 )
@@ -144,6 +147,63 @@ def test_a_source_in_a_module_of_ones_own_goes_from_training_to_every_figure(
     assert (folder / "run" / "figures" / "samples_seed5.png").exists()
 
 
+def run_command(*words: str) -> None:
+    assert not cli._main(list(words)), words
+
+
+def clothes(folder: Path) -> list[str]:
+    """Idx files as Fashion-MNIST has them: grey, 28 × 28, with labels, and others for tests."""
+    words = ["data=idx", "data.protocol=standard"]
+    for prefix, count in (("", 130), ("test_", 40)):
+        images, labels = drawn(count, 28, 28)
+        grey = 0.5 * images + 0.25 * np.roll(images, 1, 1) + 0.25 * np.roll(images, 1, 2)
+        write_idx(folder / f"{prefix}images", grey.round().astype(np.uint8))
+        write_idx(folder / f"{prefix}labels", labels)
+        words += [
+            f"data.source.{prefix}{kind}=mine/{prefix}{kind}" for kind in ("images", "labels")
+        ]
+    return [*words, "data.source.classes=[ring,bar,step,dot]", "likelihood=continuous_bernoulli"]
+
+
+def colours(folder: Path) -> list[str]:
+    """Pictures of 32 × 32 pixels in colour, a folder a kind."""
+    images, labels = drawn(170, 32, 32)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / NAMES[label]).mkdir(exist_ok=True)
+        sky = np.linspace(40, 200, 32)[:, None].repeat(32, 1)
+        picture = np.stack([image, sky, 255 - image], -1).astype(np.uint8)
+        matplotlib.image.imsave(folder / NAMES[label] / f"{index:03}.png", picture)
+    return ["data=images", "data.source.folder=mine", "likelihood=gaussian"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "shape", "origin"),
+    [(clothes, [28, 28], "test images 0-39"), (colours, [32, 32, 3], "training images 90-129")],
+)
+def test_grey_and_coloured_images_go_from_training_to_every_figure(
+    made: Callable[[Path], list[str]], shape: list[int], origin: str, folder: Path
+) -> None:
+    (folder / "mine").mkdir()
+    words = [*made(folder / "mine"), *SIZES, "data.binarization=none", "epochs=2"]
+    before = {path: path.read_bytes() for path in (folder / "mine").rglob("*") if path.is_file()}
+    small = ("model.encoder.hidden=[9]", "model.decoder.hidden=[9]", "hydra.run.dir=run")
+    run_command(*words, *small, "task.analyses.top_half.steps=5")
+    for task, about in LOOKS.items():
+        run_command(f"task={task}", "run=run", *about)
+    assert all(path.read_bytes() == bytes_ for path, bytes_ in before.items())
+    figures = {path.stem for path in (folder / "run" / "figures").iterdir()}
+    assert figures >= {"samples", "scatter", "interpolation", "manifold", "top_half_steps5"}
+    assert len(figures) >= 10
+    metrics = read_metrics(folder / "run")
+    assert metrics["data"]["origin"] == origin
+    assert metrics["data"]["binarization"] == "none"
+    assert metrics["run"]["skipped"].keys() == {"questions"}  # which are about binary pixels
+    assert plain.read(folder / "run" / folders.CONFIG, dict)["model"].get("shape", shape) == shape
+    drawn_by_it = loading.load("run").model.pictures(torch.zeros(1, np.prod(shape)))
+    assert list(drawn_by_it.shape[1:]) == shape
+
+
 @pytest.fixture(scope="module")
 def runes() -> Splits:
     source = from_arrays(*drawn(120, 20, 16), name="runes", classes=NAMES)
@@ -174,7 +234,7 @@ def test_coloured_images_keep_their_colours_through_flat_pixels_and_back() -> No
     splits = load_splits(source=from_arrays(images), train_size=6, validation_size=2, test_size=4)
     model = VAE(2, shape=splits.shape)
     assert torch.equal(model.pictures(splits.train.pixels), torch.from_numpy(images[:6]))
-    assert torch.equal(splits.train.binary, torch.from_numpy(images[:6] > 127).flatten(1).byte())
+    assert torch.equal(splits.train.values, torch.from_numpy(images[:6] > 127).flatten(1).byte())
 
 
 def test_what_a_source_cannot_fill_is_cut_in_proportion_and_said(

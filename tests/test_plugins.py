@@ -1,10 +1,10 @@
 """A person's own parts, from a folder that is not the repository, and those of libraries."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import refusal
 from omegaconf import OmegaConf
 from torch import nn
@@ -61,6 +61,7 @@ def trained(*words: str) -> Path:
     return folders.find("latest")
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own_trains_and_is_loaded_only_by_who_names_its_module(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +151,7 @@ def test_a_searchpath_adds_choices_too(own: Path) -> None:
     place = f"hydra.searchpath=[file://{own}/more]"
     words = composing.parse([place, "model=tiny"])
     assert composing.attempt(words).check().model.encoder.hidden == [8]
-    assert "deep, mlp, tiny, got 'nope'" in refusal(place, "model=nope")
+    assert "residual, tiny, got 'nope'" in refusal(place, "model=nope")
     assert "must be one of" in refusal("model=tiny")
 
 
@@ -215,16 +216,21 @@ def test_the_jobs_of_a_sweep_have_their_plugins(own: Path, launcher: str) -> Non
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     words = [*SMALL, "prior=mine", "plugins=[my_parts]", "seed=0,1", f"hydra/launcher={launcher}"]
-    command = [sys.executable, "-m", "vae_exp", "-m"]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    code, told = ended(own, "-m", *words)
+    assert code == 0, told
     sweep = next(own.glob("multirun/*/*"))
     assert len(list(sweep.glob(f"*/{folders.WEIGHTS}"))) == 2
     (sweep / "1" / folders.WEIGHTS).unlink()
-    done = subprocess.run([*command, f"resume={sweep}"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "add plugins=[my_parts]" in done.stderr
-    again = [*command, f"resume={sweep}", "plugins=[my_parts]"]
-    done = subprocess.run(again, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    code, told = ended(own, "-m", f"resume={sweep}")
+    assert code == 2
+    assert "add plugins=[my_parts]" in told
+    code, told = ended(own, "-m", f"resume={sweep}", "plugins=[my_parts]")
+    assert code == 0, told
     assert len(list(sweep.glob(f"*/{folders.WEIGHTS}"))) == 2
+
+
+def ended(folder: Path, *words: str) -> tuple[int | None, str]:
+    """The exit code of a command in a process of its own, and what it said of errors."""
+    process = warm.start(folder, *words)
+    _, told = process.communicate()
+    return process.returncode, told

@@ -59,6 +59,7 @@ def test_the_smallest_density_is_told_by_its_logarithm() -> None:
     assert "10^−21" in answer.evidence
 
 
+@pytest.mark.slow
 def test_the_brief_table_has_a_line_a_letter_in_eighty_columns(splits: Splits) -> None:
     found = Questions(images=2)(tiny(VAE), splits, 0)
     console = Console(width=80, record=True, file=io.StringIO())

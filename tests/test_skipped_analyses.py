@@ -77,6 +77,7 @@ ANALYSES = (
 )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_answered_is_told_before_training_and_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

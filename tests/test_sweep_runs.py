@@ -155,6 +155,7 @@ def test_a_sweep_knows_its_jobs_before_the_first_starts(folder: Path) -> None:
     assert exit_code("-m", f"resume={only_sweep(folder)}") == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed_or_summarised_is_refused_in_a_line(folder: Path) -> None:
     assert "found no sweep" in refusal("-m", "resume=latest")
     assert "found no sweep" in refusal("task=summarise", "sweep=latest")
@@ -173,6 +174,7 @@ def test_what_cannot_be_resumed_or_summarised_is_refused_in_a_line(folder: Path)
     assert sorted(os.listdir(folder)) == ["taken"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "word",
     [
@@ -222,6 +224,7 @@ def test_a_search_maximises_val_elbo_says_the_command_and_goes_on(
     assert yaml.safe_load((sweep / "jobs.yaml").read_text())["jobs"] is None
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

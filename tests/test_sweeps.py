@@ -277,6 +277,30 @@ def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
     assert "* 2, elbo" in text
 
 
+def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path) -> None:
+    jobs = [[f"lr={lr}", f"seed={seed}"] for lr in (1, 2) for seed in (0, 1, 2)]
+    folder = a_sweep(tmp_path / "sweep", jobs)
+    for number in range(len(jobs)):
+        found = metrics(-150.5 - number, -151.5 - number, seed=number % 3)
+        if number < 3:
+            found["analyses"]["evidence"] = {"log_p_x": {"mean": -140.0 - number, "stderr": 0.5}}
+        finish(folder, number, found)
+    summary.summarise(folder, thorough=False)
+    lines = (folder / "sweep.md").read_text().splitlines()
+    head = "| lr | seeds | val ELBO | test ELBO | log p(x) | test − best's | its s.e. over images |"
+    assert head in lines
+    [with_it] = [line for line in lines if "`1`" in line]
+    [without] = [line for line in lines if "`2`" in line]
+    assert with_it.split(" | ")[4] == "-141.00 ± 2.48"
+    assert without.split(" | ")[4] == ""
+    assert "evidence/log_p_x,evidence/log_p_x_stderr" in (folder / "sweep.csv").read_text()
+    console = Console(width=80, record=True, file=io.StringIO())
+    both = columns(sweeps.jobs(folder))
+    gains = {both[0].settings[1].overrides: summary.Difference(interval([-12.25, -13, -13.75]), 1)}
+    summary.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
+    assert "-141.00 ± 2.48" in console.export_text()
+
+
 def test_a_picture_has_a_panel_a_knob_with_its_intervals(tmp_path: Path) -> None:
     each = [(lr, seed) for lr in ("0.001", "0.1") for seed in (0, 1, 2)]
     folder = a_sweep(tmp_path / "sweep", [[f"lr={lr}", f"seed={seed}"] for lr, seed in each])

@@ -45,6 +45,7 @@ def fit(folder: Path, epochs: int = 1, **given: Any) -> tuple[pl.Trainer, VAEMod
     return trainer, module
 
 
+@pytest.mark.slow
 def test_what_a_config_names_is_imported_without_lightning() -> None:
     code = (
         "import sys\n"

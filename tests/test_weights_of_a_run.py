@@ -104,6 +104,7 @@ def test_a_frozen_part_keeps_its_weights_and_the_optimiser_has_none_of_them(
     assert len(state["state"]) == trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [Adam(1e-2), AdamOneCycle(1e-2)])
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_plain_training_leaves_a_frozen_part_too(part: str, factory: Adam | AdamOneCycle) -> None:
@@ -190,6 +191,7 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_run_with_averaged_weights_resumed_anywhere_ends_the_same(
     snapshots: Path, tmp_path: Path
 ) -> None:

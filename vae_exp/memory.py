@@ -37,9 +37,15 @@ def of_weights(network: nn.Module) -> int:
 
 
 def of_a_row(network: nn.Module) -> int:
-    """About the bytes that a row takes on its way through a network, forward and back."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    return sum(COPIES * layer.out_features * layer.weight.element_size() for layer in layers)
+    """About the bytes that a row takes on its way through a network, forward and back.
+
+    Counted are the layers that tell their ``out_features``, as linear ones do.
+    """
+    told = [
+        (getattr(layer, "out_features", 0), next(layer.parameters(recurse=False), None))
+        for layer in network.modules()
+    ]
+    return sum(COPIES * int(size) * w.element_size() for size, w in told if w is not None)
 
 
 def available(device: torch.device = CPU) -> float:

@@ -278,6 +278,13 @@ def _named(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def class_of(node: Any, key: str) -> Any:
+    """The class that a node names; None if it names none that may be a part at the key."""
+    if not is_part(node) or _refused(node[TARGET], key) is not None:
+        return None
+    return _named(node[TARGET])
+
+
 def named_parameters(target: Any, key: str) -> list[str]:
     """The keywords that the class named at a key takes; none if it may not be named there."""
     if _refused(target, key) is not None:

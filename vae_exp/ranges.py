@@ -10,6 +10,7 @@ NonNegative = Annotated[int, Ge(0), FINITE]
 PositiveNumber = Annotated[float, Gt(0), FINITE]
 NonNegativeNumber = Annotated[float, Ge(0), FINITE]
 Fraction = Annotated[float, Gt(0), Lt(1)]
+Rate = Annotated[float, Ge(0), Lt(1)]
 
 
 def limits(annotation: Any) -> str:

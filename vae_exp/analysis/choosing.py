@@ -19,11 +19,11 @@ NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
 @torch.no_grad()
-def encoder_means(model: VAE, binary: Tensor) -> Tensor:
-    """The mean of q(z | x) for every image: [N, D] uint8 -> [N, Z], block by block."""
+def encoder_means(model: VAE, images: Tensor) -> Tensor:
+    """The mean of q(z | x) for every image: [N, D] -> [N, Z], block by block."""
     blocks = [
         model.posterior(block.to(model.device).float()).mean.cpu()
-        for block in torch.split(binary, BLOCK)
+        for block in torch.split(images, BLOCK)
     ]
     return torch.cat(blocks)
 
@@ -53,7 +53,7 @@ def best_foretold(
     Typical is what lies in the middle half of its class's ink, and of these in the middle half of
     the hidden ink; without ``digit`` of every class, with more ink than half of all images.
     """
-    ink, hidden = split.binary.sum(1), split.binary[:, ~seen].sum(1)
+    ink, hidden = split.values.sum(1), split.values[:, ~seen].sum(1)
     labels = labels_of(split)
     eligible = torch.zeros(len(split), dtype=torch.bool)
     for label in labels.unique() if digit is None else [digit]:
@@ -61,13 +61,13 @@ def best_foretold(
     if digit is None:
         eligible &= ink >= ink[eligible].median()
     candidates = eligible.nonzero()[:, 0]
-    z = encoder_means(model, elsewhere(splits, split).binary[:POINTS])
-    found = foretold(model, split.binary[candidates], seen, z)
+    z = encoder_means(model, elsewhere(splits, split).some(slice(POINTS)))
+    found = foretold(model, split.some(candidates), seen, z)
     return int(candidates[found.argmax()]), len(candidates)
 
 
 @torch.no_grad()
-def foretold(model: VAE, binary: Tensor, seen: Tensor, z: Tensor) -> Tensor:
+def foretold(model: VAE, images: Tensor, seen: Tensor, z: Tensor) -> Tensor:
     """log p(hidden | seen) of images [N, D], as if p(z) were even over the points z [G, Z]: [N].
 
     With two latent dimensions it ranks images as the exact value does, to about a nat.
@@ -78,7 +78,7 @@ def foretold(model: VAE, binary: Tensor, seen: Tensor, z: Tensor) -> Tensor:
         torch.cat(
             [
                 (model.joint_log_density_table(x, z, part) - model.log_prior(z)).logsumexp(1).cpu()
-                for x in batch_x(binary[:, part].float().to(model.device), BLOCK)
+                for x in batch_x(images[:, part].float().to(model.device), BLOCK)
             ]
         )
         for part in pixels
@@ -95,18 +95,18 @@ def recognisable(
     Of those in the middle half of the class's ink: the quarter with the most images of the class
     among the neighbours of their mean, and of these the quarter that is likeliest given it.
     """
-    others, ink = elsewhere(splits, split), split.binary.sum(1)
+    others, ink = elsewhere(splits, split), split.values.sum(1)
     labels = labels_of(others)[:ELSEWHERE]
-    around = encoder_means(model, others.binary[:ELSEWHERE])
+    around = encoder_means(model, others.some(slice(ELSEWHERE)))
     near = max(1, min(NEIGHBOURS, len(labels) // 20))
     found = {}
     for label in classes:
         candidates = typical(ink, labels_of(split) == label).nonzero()[:, 0]
-        x = split.binary[candidates]
+        x = split.some(candidates)
         means = encoder_means(model, x)
         nearest = torch.cdist(means, around).topk(near, largest=False).indices
         own = (labels[nearest] == label).double().mean(1)
-        fit = model.log_likelihood(x.float().to(model.device), means.to(model.device)).cpu()
+        fit = model.log_likelihood(x.to(model.device), means.to(model.device)).cpu()
         pure = own >= own.quantile(0.75)
         found[label] = candidates[pure & (fit >= fit[pure].double().quantile(0.75))]
     return found

@@ -18,6 +18,7 @@ from vae_exp.evaluation.exact import evidence, has_grid, vae_table
 from vae_exp.inference import bounds
 from vae_exp.inference.quadrature import elbo_with_error, posterior_grid
 from vae_exp.models.vae import VAE, top_half
+from vae_exp.probability.bernoulli import Bernoulli
 from vae_exp.probability.densities import factorized_gaussian_log_density
 from vae_exp.probability.streams import generator
 
@@ -57,9 +58,12 @@ class Questions:
         self.lr = lr
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """The evidence rests on exact posteriors, which take a grid over z."""
+        """The evidence rests on exact posteriors, by a grid over z, and on binary pixels."""
         if has_grid(model):
-            return None
+            p_x = model.likelihood(torch.zeros(1, model.latent_dim).to(next(model.parameters())))
+            if isinstance(p_x, Bernoulli):
+                return None
+            return "its questions are about the odds of binary pixels, and p(x | z) is of others"
         return f"the exact posterior needs latent_dim 1 or 2, the model has {model.latent_dim}"
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:

@@ -70,7 +70,7 @@ class Scatter:
     @torch.no_grad()
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
         """One figure; `seed` only spreads the strip of a single latent dimension."""
-        z, labels = encoder_means(model, splits.train.binary), splits.train.labels
+        z, labels = encoder_means(model, splits.train.images), splits.train.labels
         fig = figures.figure(7.0, 5.0 if model.latent_dim == 1 else 6.4)
         ax = fig.add_subplot()
         title = "Means of q(z | x) of the training images"

@@ -93,7 +93,7 @@ class Attempt:
     def config(self, sweeping: bool = False) -> DictConfig:
         """The config, if no word is wrong; raises UserError. A sweep may give several values."""
         wrong = [each for each in self.wrong if not (sweeping and isinstance(each, choosing.Swept))]
-        all_of(_told(wrong, self.overrides))
+        all_of(_told(wrong, self.overrides, self))
         HydraConfig.instance().set_config(self.cfg)
         return self.cfg
 
@@ -108,7 +108,7 @@ class Attempt:
             if not sweeping:
                 command = "run" if reading.trains(self.cfg) else "look"
                 wrong += reading.hydras(self.sound, command)
-        all_of(_told(wrong, self.overrides))
+        all_of(_told(wrong, self.overrides, self))
         HydraConfig.instance().set_config(self.cfg)
         return self.cfg
 
@@ -130,7 +130,7 @@ def attempt(overrides: Sequence[Override]) -> Attempt:
             wrong.append(_translated(error, sound))
             if not sound:  # it is a file in `conf/` that does not compose
                 all_of(wrong)
-            sound.remove(_culprit(sound))
+            sound.remove(_culprit(wrong[-1], sound))
         else:
             if cfg.hydra.output_subdir != RECORDS:
                 got = cfg.hydra.output_subdir or "null"
@@ -139,8 +139,11 @@ def attempt(overrides: Sequence[Override]) -> Attempt:
             return Attempt(list(overrides), cfg, sound, wrong)
 
 
-def _culprit(overrides: Sequence[Override]) -> Override:
-    """The first word with which those before it do not compose."""
+def _culprit(error: UserError, overrides: Sequence[Override]) -> Override:
+    """The word that an error is about, or the first one with which those before do not compose."""
+    about = [each for each in overrides if hints.is_about(hints.key_of(error), each)]
+    if len(about) == 1:
+        return about[0]
     for end in range(1, len(overrides)):
         try:
             with initialized():
@@ -229,8 +232,13 @@ def _refers(key: str, plain: Any) -> bool:
     return isinstance(plain, str) and "${" in plain
 
 
-def _told(errors: Sequence[UserError], overrides: Sequence[Override]) -> list[UserError]:
-    """Errors in the order of the words, each with what was probably meant."""
+def _told(
+    errors: Sequence[UserError], overrides: Sequence[Override], known: Attempt | None = None
+) -> list[UserError]:
+    """Errors in the order of the words, each with what was probably meant.
+
+    known: what came of composing the words.
+    """
 
     def place(error: UserError) -> int:
         key = hints.key_of(error)
@@ -239,6 +247,8 @@ def _told(errors: Sequence[UserError], overrides: Sequence[Override]) -> list[Us
 
     @cache  # the same words are composed for several reasons
     def tried(words: tuple[str, ...]) -> Attempt:
+        if known is not None and words == tuple(str(each.input_line) for each in known.sound):
+            return Attempt(known.sound, known.cfg, known.sound, [])
         return attempt(parse(words))
 
     def compose_all(words: list[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from vae_exp import parts
-from vae_exp.data.settings import refuse_idle
+from vae_exp.data.settings import check_suits, refuse_idle
 from vae_exp.errors import UserError, all_of
 from vae_exp.knobs import GROUPS, KNOBS, all_groups
 from vae_exp.parts import CONF
@@ -246,10 +246,24 @@ def _idle(cfg: DictConfig, overrides: Sequence[Override]) -> Iterator[UserError]
         refuse_idle(cfg.data, [override.key_or_group for override in overrides])
     except UserError as error:
         yield error
+    try:
+        _refuse_unsuited(cfg)
+    except UserError as error:
+        yield error
     if task.get("figures_every") and not task.analyses:
         yield UserError(
             "task.figures_every is not read by a task without analyses: task=train has some"
         )
+
+
+def _refuse_unsuited(cfg: DictConfig) -> None:
+    """Raise UserError if the likelihood is none of images that are made binary so, or left grey."""
+    node, how = OmegaConf.to_container(cfg.likelihood), cfg.data.get("binarization")
+    plainly = node == parts.choice("likelihood", "bernoulli") and how != "none"
+    if plainly or not isinstance(how, str):  # the first is known without importing the class
+        return
+    takes = getattr(parts.class_of(node, "likelihood"), "takes", "any")
+    check_suits(how, f"likelihood={cfg.hydra.runtime.choices.likelihood}", takes)
 
 
 def _is_within(key: str, other: str) -> bool:

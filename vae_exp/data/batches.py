@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.data.settings import check_data_settings
-from vae_exp.data.splits import binarize
+from vae_exp.data.splits import as_images, binarize
 from vae_exp.errors import UserError
 from vae_exp.probability.streams import generator
 
@@ -37,14 +37,15 @@ class Share:
 
 
 class Block:
-    """Some consecutive batches [B, D], float32 0 or 1, each made when its turn comes."""
+    """Some consecutive batches [B, D], float32 in [0, 1], each made when its turn comes."""
 
-    def __init__(self, views: Sequence[Tensor], shares: Sequence[Share]):
+    def __init__(self, views: Sequence[Tensor], shares: Sequence[Share], top: int = 1):
         self._views = views  # [B, D] uint8
+        self._top = top
         self.shares = shares
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (view.float() for view in self._views)
+        return (as_images(view, self._top) for view in self._views)
 
 
 class EpochBatches:
@@ -63,9 +64,10 @@ class EpochBatches:
 
     def __init__(
         self,
-        images: Tensor,  # [N, D] uint8: 0 or 1, or 0..255 if they are drawn again
+        images: Tensor,  # [N, D] uint8: 0..top, or 0..255 if they are drawn again
         *,
         batch_size: int,
+        top: int = 1,  # what is served as 1.0
         block_images: int = 1,
         seed: int = 0,
         shuffle: bool = False,
@@ -84,6 +86,7 @@ class EpochBatches:
             )
         self._images = images
         self._batch_size = batch_size
+        self._top = top
         self._seed = seed
         self._shuffle = shuffle
         self._redraw = redraw
@@ -141,7 +144,7 @@ class EpochBatches:
                 images[batch * self._batch_size :][share.rows]
                 for batch, share in enumerate(shares, first)
             ]
-            yield Block(views, shares)
+            yield Block(views, shares, self._top)
 
     def _epoch_images(self) -> Tensor:
         """The images of this epoch in its order: one gather an epoch, so that batches are views."""

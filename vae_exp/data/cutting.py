@@ -24,22 +24,29 @@ def check_fits(source: Source, protocol: str, sizes: dict[str, int]) -> None:
 
 
 def cut_images(
-    found: Found, protocol: str, sizes: dict[str, int]
-) -> tuple[dict[str, tuple[Images, slice]], str | None]:
+    found: Found, protocol: str, sizes: dict[str, int], test_from: int | None = None
+) -> tuple[dict[str, tuple[Images, list[slice]]], str | None]:
     """Which images of which file make a split of each name in ``sizes``, and a notice.
 
+    With the protocol "assignment" the test images begin at image ``test_from`` of the file if it
+    has enough, followed by those that validate, and the first others train: so neither moves with
+    the number that train. Else, and without ``test_from``, they follow those that train.
     The notice tells if there are fewer than were asked for. Raises UserError if there are fewer
     images than splits, or if test images have another shape.
     """
     training, test = found.training, found.test
     if test is None or protocol == "assignment":
         fitted = fit_sizes(sizes, len(training))
-        first, second = fitted["train"], fitted["train"] + fitted["test"]
-        third = second + fitted["validation"]
+        held = fitted["test"] + fitted["validation"]
+        first = fitted["train"]
+        if test_from is not None and test_from + held <= len(training):
+            first = test_from
+        second, third = first + fitted["test"], first + held
+        beyond = max(0, fitted["train"] - first)
         cut = {
-            "train": (training, slice(0, first)),
-            "validation": (training, slice(second, third)),
-            "test": (training, slice(first, second)),
+            "train": (training, [slice(0, fitted["train"] - beyond), slice(third, third + beyond)]),
+            "validation": (training, [slice(second, third)]),
+            "test": (training, [slice(first, second)]),
         }
     else:
         if test.shape != training.shape:
@@ -51,9 +58,9 @@ def cut_images(
         fitted = {**fit_sizes(own, len(training)), "test": min(sizes["test"], len(test))}
         last = len(training)
         cut = {
-            "train": (training, slice(0, fitted["train"])),
-            "validation": (training, slice(last - fitted["validation"], last)),
-            "test": (test, slice(0, fitted["test"])),
+            "train": (training, [slice(0, fitted["train"])]),
+            "validation": (training, [slice(last - fitted["validation"], last)]),
+            "test": (test, [slice(0, fitted["test"])]),
         }
     told = []
     if test is None and protocol == "standard" and found.notice is None:
@@ -71,12 +78,12 @@ def cut_images(
 
 
 def fit_sizes(sizes: dict[str, int], available: int) -> dict[str, int]:
-    """`sizes` if they fit into `available`, else cut in proportion, each at least 1."""
+    """`sizes` if they fit into `available`, else cut in proportion, each but a 0 at least 1."""
     wanted, left, fitted = sum(sizes.values()), available, dict(sizes)
     if wanted <= available:
         return fitted
     for name in sorted(sizes, key=lambda name: sizes[name]):
-        fitted[name] = min(left, max(1, sizes[name] * available // wanted))
+        fitted[name] = min(left, max(min(1, sizes[name]), sizes[name] * available // wanted))
         left -= fitted[name]
     return fitted
 

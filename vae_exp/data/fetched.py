@@ -2,18 +2,17 @@
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from vae_exp import files
 from vae_exp.atomic import write_atomically
 from vae_exp.data.contracts import Images, Source
 from vae_exp.data.download import DownloadError, download, probe
-from vae_exp.data.idx import idx_size, inflate, parse_idx, read_idx_bytes, stored_limit
+from vae_exp.data.known import KnownFile
 from vae_exp.errors import UserError
 from vae_exp.folders import locked
 
@@ -33,26 +32,17 @@ class Unavailable(UserError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class KnownFile:
-    """An idx file: its name, the array in it, the SHA-256 of its uncompressed bytes, its set."""
-
-    name: str
-    shape: tuple[int, ...]
-    sha256: str
-    of: str = "MNIST"
-
-
 class KnownFiles(Source):
-    """A data set of four idx files, in `root` if it is given, else below the folder of all data.
+    """A data set of known files, in a folder of its own below `root` or that of all data.
 
-    Each file is obtained as by `obtain`, with its errors. Nothing is fetched into a folder that
-    holds a file with one of their names that is not theirs.
+    If `root` itself holds a file with one of their names, it is their folder. Each file is obtained
+    as by `obtain`, with its errors. Nothing is fetched into a folder that holds a file with one of
+    their names that is not theirs.
     """
 
-    files: ClassVar[Mapping[str, tuple[KnownFile, KnownFile]]]  # images and labels
+    files: ClassVar[Mapping[str, tuple[KnownFile, ...]]]
     mirrors: Sequence[str]
-    folder: ClassVar[str] = ""  # below that of all data
+    folder: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -62,8 +52,14 @@ class KnownFiles(Source):
         timeout: float = TIMEOUT,
         deadline: float = DEADLINE,
     ) -> None:
-        self.root = data_root(None) / self.folder if root is None else data_root(root)
-        self.counts = {part: images.shape[0] for part, (images, _) in self.files.items()}
+        base = data_root(root)
+        names = [name for file in self._all() for name in _names(file)]
+        inside = root is not None and any(os.path.lexists(base / name) for name in names)
+        self.root = base if inside else base / self.folder
+        self.counts = {
+            part: sum(file.shape[0] for file in files if len(file.shape) > 1)
+            for part, files in self.files.items()
+        }
         if mirrors is not None:
             self.mirrors = mirrors
         self.timeout = timeout
@@ -82,23 +78,23 @@ class KnownFiles(Source):
         limits = {"timeout": self.timeout, "deadline": self.deadline}
         return type(self)(root, mirrors=self.mirrors, **limits)
 
+    def _all(self) -> list[KnownFile]:
+        return list(itertools.chain(*self.files.values()))
+
     def _part(self, part: str) -> Images:
+        """The images of a part, and the labels if a file holds some."""
         raw = {file: _on_disk(self.root, file) for file in self.files[part]}
         if None in raw.values():
-            for file in itertools.chain(*self.files.values()):
+            for file in self._all():
                 _refuse_strangers(self.root, file)
+        limits: dict[str, Any] = {"timeout": self.timeout, "deadline": self.deadline}
         for file, content in raw.items():
             if content is None:
-                raw[file] = obtain(
-                    self.root,
-                    file,
-                    mirrors=self.mirrors,
-                    timeout=self.timeout,
-                    deadline=self.deadline,
-                )
-        images, labels = (
-            parse_idx(content, file.name, file.shape) for file, content in raw.items() if content
-        )
+                raw[file] = obtain(self.root, file, mirrors=self.mirrors, **limits)
+        return self._images(part, [file.array(content or b"") for file, content in raw.items()])
+
+    def _images(self, part: str, arrays: list[Any]) -> Images:
+        images, labels = arrays
         return Images(images, labels, f"{part} images")
 
 
@@ -150,29 +146,27 @@ def _refuse_strangers(root: Path, file: KnownFile) -> None:
             _read(path, file)
         except UserError as error:
             raise UserError(
-                f"{error}; it is damaged or of another set, such as Fashion-MNIST, and is left "
+                f"{error}; it is damaged or of another set, such as {_another(file)}, and is left "
                 "alone: delete it, or set data.root (or VAE_EXP_DATA) to another folder"
             ) from error
 
 
+def _another(file: KnownFile) -> str:
+    return "Fashion-MNIST" if file.of == "MNIST" else "MNIST"
+
+
+def _names(file: KnownFile) -> list[str]:
+    """What it may be called on the disk."""
+    return list(dict.fromkeys((file.name, file.served)))
+
+
 def _present(root: Path, file: KnownFile) -> list[Path]:
-    paths = (root / file.name, root / f"{file.name}.gz")
+    paths = [root / name for name in _names(file)]
     return [path for path in paths if os.path.lexists(path)]
 
 
 def _read(path: Path, file: KnownFile) -> bytes:
-    raw = read_idx_bytes(path, file.shape)
-    _check_sha256(raw, str(path), file)
-    return raw
-
-
-def _check_sha256(raw: bytes, name: str, file: KnownFile) -> None:
-    found = hashlib.sha256(raw).hexdigest()
-    if found != file.sha256:
-        raise UserError(
-            f"{name} is not {file.of}'s: its uncompressed bytes have SHA-256 {found[:12]}…, "
-            f"expected {file.sha256[:12]}…"
-        )
+    return file.verified(files.read(path, file.limit), str(path))
 
 
 def _fetch(
@@ -186,12 +180,12 @@ def _fetch(
     root.mkdir(parents=True, exist_ok=True)
     patience = len(mirrors) * ATTEMPTS * deadline
     taken = f"another process has been fetching {file.of} into {root} for over {patience:.0f} s"
-    with locked(root, ".mnist.lock", taken, patience):
+    with locked(root, f".{file.of.lower()}.lock", taken, patience):
         raw = _on_disk(root, file)
         if raw is None:
             stored, raw = _from_mirrors(reachable, file, timeout=timeout, deadline=deadline)
             _refuse_strangers(root, file)  # which may have come in the meantime
-            write_atomically(root, file.name if stored == raw else f"{file.name}.gz", stored)
+            write_atomically(root, file.name if stored == raw else file.served, stored)
         return raw
 
 
@@ -218,12 +212,8 @@ def _from_mirrors(
         for mirror in left:
             url = _url(mirror, file)
             try:
-                stored = download(
-                    url, limit=stored_limit(file.shape), timeout=timeout, deadline=deadline
-                )
-                raw = inflate(stored, "what it sent", limit=idx_size(file.shape))
-                parse_idx(raw, "what it sent", file.shape)
-                _check_sha256(raw, "what it sent", file)
+                stored = download(url, limit=file.limit, timeout=timeout, deadline=deadline)
+                raw = file.verified(stored, "what it sent")
             except DownloadError as error:
                 reasons[mirror] = str(error)
                 again += [mirror] if error.transient else []
@@ -237,4 +227,4 @@ def _from_mirrors(
 
 
 def _url(mirror: str, file: KnownFile) -> str:
-    return f"{mirror.rstrip('/')}/{file.name}.gz"
+    return f"{mirror.rstrip('/')}/{file.served}"

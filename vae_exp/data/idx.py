@@ -31,15 +31,9 @@ def stored_limit(shape: tuple[int, ...]) -> int:
     return idx_size(shape) + _GZIP_OVERHEAD
 
 
-def read_idx_bytes(path: Path, shape: tuple[int, ...]) -> bytes:
-    """The uncompressed bytes of the idx file at `path`, which must hold an array [*shape].
-
-    Raises UserError, with the file's name and what is wrong, as `inflate` and `parse_idx` do.
-    """
-    stored = files.read(path, stored_limit(shape))
-    raw = inflate(stored, str(path), limit=idx_size(shape))
-    parse_idx(raw, str(path), shape)
-    return raw
+def is_gzip(stored: bytes) -> bool:
+    """Whether bytes begin as a gzip stream does."""
+    return stored.startswith(_GZIP_MAGIC)
 
 
 def read_idx(path: Path, dimensions: Collection[int]) -> npt.NDArray[np.uint8]:
@@ -50,7 +44,7 @@ def read_idx(path: Path, dimensions: Collection[int]) -> npt.NDArray[np.uint8]:
     """
     stored, name = files.read(path, LIMIT), str(path)
     head, longest = stored, 4 + 4 * max(dimensions)
-    if stored.startswith(_GZIP_MAGIC):
+    if is_gzip(stored):
         try:
             head = zlib.decompressobj(wbits=31).decompress(stored, longest)
         except zlib.error as error:
@@ -78,7 +72,7 @@ def inflate(stored: bytes, name: str, *, limit: int) -> bytes:
     if stored.lstrip()[:1] == b"<":
         raise UserError(f"{name} is a web page (HTML), not an idx file")
     raw = stored
-    if stored.startswith(_GZIP_MAGIC):
+    if is_gzip(stored):
         stream = zlib.decompressobj(wbits=31)
         try:
             raw = stream.decompress(stored, limit + 1)

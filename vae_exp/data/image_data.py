@@ -5,17 +5,16 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vae_exp.data.batches import EpochBatches
 from vae_exp.data.contracts import Source
 from vae_exp.data.settings import Binarization, Protocol, Word, check_data_settings, source_of
-from vae_exp.data.splits import Splits, load_splits
+from vae_exp.data.splits import Split, Splits, load_splits
 from vae_exp.ranges import NonNegative, Positive
 
 
 class ImageData:
-    """Binary images of a source in three splits and in batches [B, D].
+    """Images of a source, binary or grey, in three splits and in batches [B, D].
 
     The settings are those of `load_splits`. Training batches are cut among the processes of a
     distributed run; validation and test are whole in each, so that their means need no weighting.
@@ -31,8 +30,9 @@ class ImageData:
         root: str | Path | None = None,
         protocol: Protocol = "assignment",
         train_size: Positive = 10_000,
-        validation_size: Positive = 2_000,
+        validation_size: NonNegative = 2_000,
         test_size: Positive = 10_000,
+        test_from: Positive | None = None,
         binarization: Binarization = "threshold",
         batch_size: Positive = 200,
         block_images: Positive = 2_000,
@@ -44,6 +44,7 @@ class ImageData:
             train_size=train_size,
             validation_size=validation_size,
             test_size=test_size,
+            test_from=test_from,
             binarization=binarization,
             batch_size=batch_size,
             block_images=block_images,
@@ -54,6 +55,7 @@ class ImageData:
         self.train_size = train_size
         self.validation_size = validation_size
         self.test_size = test_size
+        self.test_from = test_from
         self.binarization = binarization
         self.batch_size = batch_size
         self.block_images = block_images
@@ -68,6 +70,7 @@ class ImageData:
             train_size=self.train_size,
             validation_size=self.validation_size,
             test_size=self.test_size,
+            test_from=self.test_from,
             binarization=self.binarization,
             seed=self.seed,
         )
@@ -88,7 +91,8 @@ class ImageData:
         """Shuffled anew each epoch; drawn anew too if the binarisation is dynamic."""
         train, redraw = self.splits.train, self.binarization == "dynamic"
         return EpochBatches(
-            (train.pixels if redraw else train.binary).to(device),
+            (train.pixels if redraw else train.values).to(device),
+            top=train.top,
             batch_size=self.batch_size,
             block_images=self.block_images,
             seed=self.seed,
@@ -98,6 +102,11 @@ class ImageData:
             world_size=world_size,
         )
 
-    def batches_in_order(self, images: Tensor) -> EpochBatches:
-        """Binary images [N, D] of a split, in order."""
-        return EpochBatches(images, batch_size=self.batch_size, block_images=self.block_images)
+    def batches_in_order(self, split: Split, device: torch.device | str = "cpu") -> EpochBatches:
+        """The images of a split, in order."""
+        return EpochBatches(
+            split.values.to(device),
+            top=split.top,
+            batch_size=self.batch_size,
+            block_images=self.block_images,
+        )

@@ -22,13 +22,14 @@ class ImageDataModule(pl.LightningDataModule):
             self._device, self.trainer.global_rank, self.trainer.world_size
         )
 
-    def val_dataloader(self) -> EpochBatches:
-        """In order."""
-        return self.data.batches_in_order(self.data.splits.validation.binary.to(self._device))
+    def val_dataloader(self) -> EpochBatches | list[EpochBatches]:
+        """In order; no loader if no images validate."""
+        validation = self.data.splits.validation
+        return self.data.batches_in_order(validation, self._device) if len(validation) else []
 
     def test_dataloader(self) -> EpochBatches:
         """In order."""
-        return self.data.batches_in_order(self.data.splits.test.binary.to(self._device))
+        return self.data.batches_in_order(self.data.splits.test, self._device)
 
     @property
     def _device(self) -> torch.device:

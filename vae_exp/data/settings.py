@@ -8,9 +8,9 @@ from vae_exp.data.contracts import Source, checked
 from vae_exp.data.sources import named
 from vae_exp.errors import UserError
 
-Word = Literal["auto", "mnist", "digits"]
+Word = Literal["auto", "mnist", "fashion_mnist", "kmnist", "binarized_mnist", "digits"]
 Protocol = Literal["assignment", "standard"]
-Binarization = Literal["threshold", "stochastic", "dynamic"]
+Binarization = Literal["threshold", "stochastic", "dynamic", "none"]
 
 
 def check_data_settings(
@@ -20,6 +20,7 @@ def check_data_settings(
     train_size: object = 1,
     validation_size: object = 1,
     test_size: object = 1,
+    test_from: object = None,
     binarization: object = "threshold",
     batch_size: object = 1,
     block_images: object = 1,
@@ -34,11 +35,18 @@ def check_data_settings(
     _check_choice("data.protocol", protocol, get_args(Protocol))
     _check_choice("data.binarization", binarization, get_args(Binarization))
     _check_integer("data.train_size", train_size, at_least=1)
-    _check_integer("data.validation_size", validation_size, at_least=1)
+    _check_integer("data.validation_size", validation_size, at_least=0)
     _check_integer("data.test_size", test_size, at_least=1)
+    if test_from is not None:
+        _check_integer("data.test_from", test_from, at_least=1)
     _check_integer("batch_size", batch_size, at_least=1)
     _check_integer("data.block_images", block_images, at_least=1)
     _check_integer("seed", seed, at_least=0)
+
+
+def in_words(binarization: str) -> str:
+    """How images were made binary, by the word that metrics.json has for it."""
+    return "not binarised" if binarization == "none" else binarization.replace(">", " > ")
 
 
 def source_of(source: Source | str, root: str | Path | None = None) -> Source:
@@ -49,6 +57,24 @@ def source_of(source: Source | str, root: str | Path | None = None) -> Source:
     if not str(root):
         raise UserError("data.root must name a folder, got ''")
     return found.below(Path(root).expanduser())
+
+
+def check_suits(binarization: str, likelihood: str, takes: str) -> None:
+    """Raise UserError if a likelihood says nothing, or nothing sensible, of such images.
+
+    likelihood: what to call it; takes: which images it has a mass or density of.
+    """
+    if takes == "binary" and binarization == "none":
+        raise UserError(
+            f"{likelihood} takes binary images and data.binarization is none: give "
+            "data.binarization=threshold, or likelihood=gaussian or another of grey images"
+        )
+    if takes == "grey" and binarization != "none":
+        raise UserError(
+            f"{likelihood} is a density of grey images, which is unbounded if they are binary, and "
+            f"data.binarization is {binarization}: give data.binarization=none, or "
+            "likelihood=bernoulli"
+        )
 
 
 def refuse_idle(data: Mapping[str, Any], given: Sequence[str]) -> None:

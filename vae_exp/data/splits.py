@@ -1,4 +1,4 @@
-"""Binarised images in three disjoint splits, and where each came from."""
+"""Images in three disjoint splits, binarised or grey, and where each came from."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae_exp.data.contracts import Images, Source
 from vae_exp.data.cutting import check_fits, cut_images
-from vae_exp.data.settings import check_data_settings, source_of
+from vae_exp.data.settings import check_data_settings, in_words, source_of
 from vae_exp.errors import UserError
 from vae_exp.models.contracts import SHAPE, Shape
 from vae_exp.probability.streams import generator
@@ -41,34 +41,41 @@ def binarize(images: Tensor, mode: str, generator: torch.Generator | None = None
     return binary
 
 
+def as_images(values: Tensor, top: int) -> Tensor:
+    """Values [.., D] in 0..top, uint8, as float32 in [0, 1]: a new tensor."""
+    return values.float() if top == 1 else values.float().div_(top)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images of one split, grey and binarised, with their labels.
+    """Images of one split, as their file has them and as a model is given them, with their labels.
 
-    `pixels` [N, D] uint8 in 0..255; `binary` [N, D] uint8 in {0, 1}; `labels` [N] int64 from 0,
-    or None; `origin` says which images of which file they are; `shape` is that of one image.
-    Raises UserError if these disagree.
+    `pixels` [N, D] uint8 in 0..255; `values` [N, D] uint8 in 0..`top`: binary ones have the top 1,
+    and grey ones are the pixels themselves, with the top 255. `labels` [N] int64 from 0, or None;
+    `origin` says which images of which file they are; `shape` is that of one image. Raises
+    UserError if these disagree.
     """
 
     name: str
     pixels: Tensor
-    binary: Tensor
+    values: Tensor
     labels: Tensor | None
     origin: str
     shape: Shape = SHAPE
+    top: int = 1
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.pixels) != len(self.labels):
             raise UserError(
                 f"{self.origin}: {len(self.pixels):,} images but {len(self.labels):,} labels"
             )
-        if self.pixels.dtype != torch.uint8 or self.binary.dtype != torch.uint8:
+        if self.pixels.dtype != torch.uint8 or self.values.dtype != torch.uint8:
             raise UserError(
-                f"{self.origin}: pixels are uint8 in 0..255 and binary ones uint8 in 0..1, "
-                f"got {self.pixels.dtype} and {self.binary.dtype}"
+                f"{self.origin}: pixels are uint8 in 0..255 and values uint8 in 0..{self.top}, "
+                f"got {self.pixels.dtype} and {self.values.dtype}"
             )
-        if self.pixels.shape != self.binary.shape or self.binary.max() > 1:
-            raise UserError(f"{self.origin}: the binary images are not 0 or 1 for every pixel")
+        if self.pixels.shape != self.values.shape or (self.values > self.top).any():
+            raise UserError(f"{self.origin}: not every pixel has a value in 0..{self.top}")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -85,18 +92,22 @@ class Split:
 
     @property
     def images(self) -> Tensor:
-        """The binary images [N, D] as float32, a new tensor each time."""
-        return self.binary.float()
+        """What a model is given: [N, D] float32 in [0, 1], a new tensor each time."""
+        return as_images(self.values, self.top)
+
+    def some(self, index: slice | Tensor) -> Tensor:
+        """Those of the images that ``index`` chooses."""
+        return as_images(self.values[index], self.top)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the binary images, one byte a pixel, row by row."""
-        return hashlib.sha256(self.binary.numpy().tobytes()).hexdigest()
+        """SHA-256 of the values, one byte a pixel, row by row."""
+        return hashlib.sha256(self.values.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Three disjoint splits of one source, binarised in one way.
+    """Three disjoint splits of one source, made binary in one way or left grey.
 
     `notice` is what a reader of any number or figure must know: None if all is as asked. `run`
     is the name that a run was given.
@@ -126,8 +137,11 @@ class Splits:
         return f"trained on {len(self.train):,} images ({self.train.origin})"
 
     def named(self, name: SplitName) -> Split:
-        """The split of that name."""
-        return {part.name: part for part in (self.train, self.validation, self.test)}[name]
+        """The split of that name; raises UserError if it has no images."""
+        found = {part.name: part for part in (self.train, self.validation, self.test)}[name]
+        if not len(found):
+            raise UserError(f"split={name} has no images (data.{name}_size=0): give another split")
+        return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,7 @@ class About:
 
 def caption_of(source: Source, binarization: str, run: str | None) -> str:
     """The run's name if it has one, what the images are, and how they were made binary."""
-    images = f"{source.caption}, {binarization.replace('>', ' > ')}"
+    images = f"{source.caption}, {in_words(binarization)}"
     return f"{run} · {images}" if run else images
 
 
@@ -159,17 +173,21 @@ def load_splits(
     train_size: int = 10_000,
     validation_size: int = 2_000,
     test_size: int = 10_000,
+    test_from: int | None = None,
     binarization: str = "threshold",
     seed: int = 0,
 ) -> Splits:
     """Training, validation and test images, binarised by a draw that is a function of `seed`.
 
+    With `binarization` "none" they are grey values in [0, 1].
+
     "assignment": of the source's training images the first `train_size` train, the next `test_size`
-    test, the next `validation_size` validate. "standard": the first `train_size` train, the last
-    `validation_size` validate, and the source's test images test, if it has any. `source` "auto" is
-    MNIST if it is in `root` or comes from a mirror, else the bundled digits with a warning and a
-    `notice`. Raises UserError if a setting is out of range, a file is bad, or the images cannot be
-    had.
+    test, the next `validation_size` validate; with `test_from` those that test begin there, if
+    there are enough, so that they stay the same whatever number trains. "standard": the first
+    `train_size` train, the last `validation_size` validate, and the source's test images test, if
+    it has any. `source` "auto" is MNIST if it is in `root` or comes from a mirror, else the bundled
+    digits with a warning and a `notice`. Raises UserError if a setting is out of range, a file is
+    bad, or the images cannot be had.
     """
     check_data_settings(
         source=source,
@@ -177,6 +195,7 @@ def load_splits(
         train_size=train_size,
         validation_size=validation_size,
         test_size=test_size,
+        test_from=test_from,
         binarization=binarization,
         seed=seed,
     )
@@ -184,14 +203,11 @@ def load_splits(
     asked = source_of(source, root)
     check_fits(asked, protocol, sizes)
     found = asked.read(test=protocol == "standard")
-    cut, shortage = cut_images(found, protocol, sizes)
+    cut, shortage = cut_images(found, protocol, sizes, test_from)
     notice = "; ".join(text for text in (found.notice, shortage) if text) or None
     if notice:
         _log.warning(notice)
-    splits = {
-        name: _binarized_split(name, *part, mode=binarization, seed=seed)
-        for name, part in cut.items()
-    }
+    splits = {name: _split(name, *part, mode=binarization, seed=seed) for name, part in cut.items()}
     return Splits(
         splits["train"],
         splits["validation"],
@@ -223,22 +239,26 @@ def load_binarized_mnist(
     check_fits(mnist, "assignment", sizes)
     cut, _ = cut_images(mnist.read(test=False), "assignment", sizes)
     train, test = (
-        _binarized_split(name, *cut[name], mode=binarization, seed=seed)
-        for name in ("train", "test")
+        _split(name, *cut[name], mode=binarization, seed=seed) for name in ("train", "test")
     )
     assert train.labels is not None
     assert test.labels is not None
     return (train.images, train.labels), (test.images, test.labels)
 
 
-def _binarized_split(name: str, images: Images, held: slice, *, mode: str, seed: int) -> Split:
-    pixels = torch.from_numpy(images.pixels[held].reshape(held.stop - held.start, -1).copy())
-    labels = None if images.labels is None else images.labels[held].astype(np.int64)
+def _split(name: str, images: Images, held: list[slice], *, mode: str, seed: int) -> Split:
+    held = [part for part in held if part.stop > part.start]
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in held] or [np.arange(0)])
+    pixels = torch.from_numpy(images.pixels[rows]).flatten(1)
+    labels = None if images.labels is None else images.labels[rows].astype(np.int64)
+    grey = mode == "none"
+    told = " and ".join(f"{part.start}-{part.stop - 1}" for part in held)
     return Split(
         name=name,
         pixels=pixels,
-        binary=binarize(pixels, mode, generator(seed, "binarization", name)),
+        values=pixels if grey else binarize(pixels, mode, generator(seed, "binarization", name)),
         labels=None if labels is None else torch.from_numpy(labels),
-        origin=f"{images.what} {held.start}-{held.stop - 1}",
+        origin=f"{images.what} {told}" if told else "no images",
         shape=images.shape,
+        top=255 if grey else 1,
     )

@@ -20,6 +20,7 @@ from vae_exp.inference.progress import Progress
 from vae_exp.inference.tiles import grid
 from vae_exp.models.likelihoods import BernoulliLikelihood
 from vae_exp.models.networks import Decoder, Tanh
+from vae_exp.models.networks.layers import Dropout
 from vae_exp.models.vae import VAE
 from vae_exp.probability.gaussians import StandardGaussian
 
@@ -76,7 +77,7 @@ def certificate(
     reason = without_certificate(model)
     if reason is not None:
         raise UserError(f"there is no certificate: {reason}")
-    precise = copy.deepcopy(model).double()
+    precise = copy.deepcopy(model).double().eval()
     blocks = x.double().split(BLOCK)
     found = []
     for done, images in enumerate(blocks):
@@ -92,8 +93,10 @@ def _layers(model: VAE) -> list[nn.Module] | None:
     """The decoder as linear layers and tanh, or None if it is something else."""
     if type(model.decoder) is not Decoder:
         return None
-    layers = [*model.decoder.features, model.decoder.parameters_of_x]
-    return layers if all(type(layer) in (nn.Linear, Tanh) for layer in layers) else None
+    leaves = [layer for layer in model.decoder.features.modules() if not any(layer.children())]
+    layers = [layer for layer in leaves if type(layer) is not Dropout]  # of training alone
+    known = all(type(layer) in (nn.Linear, Tanh) for layer in layers)
+    return [*layers, model.decoder.parameters_of_x] if known else None
 
 
 def _bracket(model: VAE, x: Tensor, tolerance: float, tiles: int) -> Bracket:

@@ -12,10 +12,11 @@ from torch import Tensor
 from vae_exp.inference.importance import UNRELIABLE
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
-from vae_exp.probability.densities import LOG_2PI, gaussian_kl_to_standard
+from vae_exp.probability.densities import LOG_2PI
 from vae_exp.probability.distributions import Distribution, Posterior, combined
 from vae_exp.probability.divergences import kl as closed_form_kl
-from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian, StandardGaussian
+from vae_exp.probability.divergences import kl_per_dimension as kl_per_dimension
+from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 from vae_exp.probability.streams import generator
 
 ACTIVE = 0.01  # variance of the encoder's mean above which a unit counts as active
@@ -56,16 +57,6 @@ def kl_to_prior(q: Posterior, prior: Distribution, seed: int) -> Tensor:
         return exact
     z = q.draw(SAMPLES, generator(seed, "kl"))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
-
-
-def kl_per_dimension(q: Posterior, prior: Distribution) -> Tensor | None:
-    """KL( q(z_i | x) ‖ p(z_i) ): [N, Z] in nats, whose sum over Z is the KL of the bound.
-
-    None if q or the prior does not factorise over dimensions, since no such sum is the whole.
-    """
-    if isinstance(q, DiagonalGaussian) and isinstance(prior, StandardGaussian):
-        return gaussian_kl_to_standard(q.mean, q.log_std)
-    return None
 
 
 @dataclass(frozen=True)

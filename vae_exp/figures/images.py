@@ -129,8 +129,9 @@ def _exact_figure(
 
 
 def _ink(ax: Axes, image: Floats, extent: tuple[float, float, float, float]) -> None:
+    shown = image.clip(0, 1)  # a density's samples may lie outside
     ax.imshow(
-        image, cmap=INK, vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal"
+        shown, cmap=INK, vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal"
     )
 
 

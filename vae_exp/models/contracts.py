@@ -6,6 +6,7 @@ the numbers that likelihood and family read; they learn their sizes when a model
 
 import math
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,16 @@ Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, chann
 SHAPE: Shape = (28, 28)  # if none is given
 
 
-class EncoderNetwork(nn.Module, ABC):
+class Network(nn.Module, ABC):
+    """What an encoder and a decoder have in common."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What takes its memory, by the keywords of the constructor; a refusal names one."""
+        return {}
+
+
+class EncoderNetwork(Network):
     """An image to the parameters of q(z | x)."""
 
     @abstractmethod
@@ -28,7 +38,7 @@ class EncoderNetwork(nn.Module, ABC):
         """Flat images x [.., D] -> [.., outputs]."""
 
 
-class DecoderNetwork(nn.Module, ABC):
+class DecoderNetwork(Network):
     """A latent z to the parameters of p(x | z)."""
 
     @abstractmethod
@@ -70,10 +80,16 @@ class Likelihood(nn.Module, ABC):
 
     outputs = 1  # of the decoder for each pixel
     discrete = False  # whether p(x | z) is a mass, so that log p(x | z) is never above 0
+    takes: Literal["binary", "grey", "any"] = "any"  # which images it has a mass or density of
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:
         """The decoder's numbers [.., outputs · D] -> p(x | z) over images [.., D]."""
+
+    @property
+    def scores(self) -> str:
+        """What log p(x) is the log of: two runs are compared only if it is the same."""
+        return "mass" if self.discrete else "density"
 
     def check_values(self, x: Tensor) -> None:
         """Raise UserError if images hold values of which this likelihood says nothing."""

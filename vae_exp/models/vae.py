@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,12 +25,14 @@ from vae_exp.models.contracts import (
 )
 from vae_exp.models.likelihoods import BernoulliLikelihood
 from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.networks.layers import RandomLayer, StepNoise
 from vae_exp.models.posteriors import DiagonalGaussianFamily
 from vae_exp.models.priors import StandardNormal
 from vae_exp.probability.densities import factorized_gaussian_log_density
 from vae_exp.probability.distributions import Distribution, Noise, Posterior
 from vae_exp.probability.divergences import kl as closed_form_kl
 
+DECODED = 1 << 26  # numbers that a decoder says at a time, if an estimate needs more
 KL = Literal["closed_form", "monte_carlo"]
 
 
@@ -92,6 +95,21 @@ class VAE(nn.Module):
         self._require_memory()
         self._connect(self.encoder, self.decoder)
 
+    @contextmanager
+    def training_noise(self, noise: StepNoise) -> Iterator[None]:
+        """While entered, dropout and the like draw from ``noise``; else they do nothing.
+
+        A training step enters it. Whatever looks at a model does not, so it sees one function.
+        """
+        layers = [layer for layer in self.modules() if isinstance(layer, RandomLayer)]
+        for layer in layers:
+            layer.noise = noise
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.noise = None
+
     def _connect(self, encoder: EncoderNetwork, decoder: DecoderNetwork) -> None:
         encoder.connect(self.shape, self.posterior_family.outputs)
         decoder.connect(self.latent_dim, self.shape, self.likelihood_family.outputs)
@@ -101,8 +119,9 @@ class VAE(nn.Module):
         networks = copy.deepcopy(self.encoder), copy.deepcopy(self.decoder)
         with torch.device("meta"):
             self._connect(*networks)
-        widths = [width for network in networks for width in getattr(network, "hidden", ())]
-        sizes = {"latent_dim": self.latent_dim, "hidden": max(widths, default=0)}
+        sizes = {"latent_dim": self.latent_dim}
+        for name, size in (item for network in networks for item in network.sizes.items()):
+            sizes[name] = max(size, sizes.get(name, 0))
         memory.require(sum(memory.of_weights(network) for network in networks), sizes)
 
     @property
@@ -159,11 +178,20 @@ class VAE(nn.Module):
 
     def joint_log_density_table(self, x: Tensor, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """log p(x, z) of every image at every z: x [B, D], z [G, Z] -> [B, G]."""
-        return self.log_prior(z) + self.likelihood_family.table(self.decoder(z, pixels), x)
+        table = self.likelihood_family.table
+        parts = [table(self.decoder(part, pixels), x) for part in z.split(self._at_a_time)]
+        return self.log_prior(z) + torch.cat(parts, 1)
 
     def joint_ceiling(self, z: Tensor, pixels: Tensor | None = None) -> Tensor:
         """The most that log p(x, z) can be, whatever x of discrete pixels: [G, Z] -> [G]."""
-        return self.log_prior(z) + self.likelihood_family.ceiling(self.decoder(z, pixels))
+        ceiling = self.likelihood_family.ceiling
+        parts = [ceiling(self.decoder(part, pixels)) for part in z.split(self._at_a_time)]
+        return self.log_prior(z) + torch.cat(parts)
+
+    @property
+    def _at_a_time(self) -> int:
+        """How many z may be decoded together."""
+        return max(1, DECODED // (self.likelihood_family.outputs * self.pixels))
 
     def log_likelihood_of_each(
         self, x: Tensor, pixels: Tensor | None = None
@@ -173,10 +201,15 @@ class VAE(nn.Module):
         For many z of each of the images x [B, D], or of the ``pixels`` [d] that x [B, d] shows.
         """
 
-        def log_likelihood(z: Tensor) -> Tensor:
+        def of_some(x: Tensor, z: Tensor) -> Tensor:
             rows = z.transpose(0, 1).reshape(-1, z.shape[-1])
             parameters = self.decoder(rows, pixels).view(len(x), len(z), -1)  # [B, S, ..]
             return self.likelihood_family.each(parameters, x).T
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            images = max(1, self._at_a_time // len(z))
+            parts = zip(x.split(images), z.split(images, 1), strict=True)
+            return torch.cat([of_some(*part) for part in parts], 1)
 
         return log_likelihood
 
@@ -238,7 +271,13 @@ class VAE(nn.Module):
         the same samples. Raises UserError for other shapes than these, or x [B, H, W].
         """
         x = self.checked(x, noise)
-        q, prior = self.posterior(x), self.prior
+        return self.elbo_terms_of(self.posterior(x), x, noise, kl)
+
+    def elbo_terms_of(
+        self, q: Posterior, x: Tensor, noise: Tensor, kl: KL = "closed_form"
+    ) -> Terms:
+        """The same of any q over the images x [B, D], from noise [S, B, N]."""
+        prior = self.prior
         z = q.sample(noise)
         log_p_x_given_z = self.log_likelihood(x, z).mean(0)
         kl_q_p = closed_form_kl(q, prior) if kl == "closed_form" else None

@@ -19,6 +19,16 @@ def kl(q: Distribution, p: Distribution) -> Tensor | None:
     return None if closed_form is None else closed_form(q, p)
 
 
+def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q_j ‖ p_j): [B, Z] in nats, whose sum over Z is the KL(q ‖ p) of ``kl``.
+
+    None if q or p does not factorise over dimensions, since no such sum is the whole.
+    """
+    if isinstance(q, DiagonalGaussian) and isinstance(p, StandardGaussian):
+        return gaussian_kl_to_standard(q.mean, q.log_std)
+    return None
+
+
 def closed_form(q_type: type, p_type: type) -> Callable[[ClosedForm], ClosedForm]:
     """Register a function as KL(q ‖ p) for a pair of classes."""
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from vae_exp import folders
 from vae_exp.atomic import write_atomically
+from vae_exp.data.settings import in_words
 from vae_exp.errors import UserError
 from vae_exp.evaluation.estimates import Estimate, elbo_terms, estimate
 from vae_exp.files import as_json
 from vae_exp.runs import loading, plain
 from vae_exp.runs.looking import splits_of
-from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.metrics import read_metrics, scores_of
 
 QUANTITIES = {
     "elbo": ("ELBO", "bound"),
@@ -130,6 +131,7 @@ def protocol_of(metrics: dict[str, Any]) -> dict[str, Any]:
         "split": data["split"],
         "binarization": data["binarization"],
         "images": data["images"],
+        "p(x | z)": scores_of(metrics),
         "sha256 of the test images": data["sha256"],
         **{f"estimator of {name}": test[name]["estimator"] for name in QUANTITIES},
         **{f"samples of {name}": test[name].get("samples") for name in QUANTITIES},
@@ -162,7 +164,7 @@ def table_of(contenders: Sequence[Contender], seed: int) -> Table:
     protocol = first.protocol
     table = Table(
         title=f"{protocol['split']} set: {protocol['images']:,} images of {protocol['data name']}, "
-        f"{protocol['binarization'].replace('>', ' > ')}, nats per image",
+        f"{in_words(protocol['binarization'])}, nats per image",
         caption="mean ± standard error over images; the difference is taken image by image "
         f"with the same noise (seed {seed})",
     )

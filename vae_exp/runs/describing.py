@@ -43,4 +43,5 @@ def describe_model(model: VAE) -> dict[str, Any]:
     return {
         "latent_dim": model.latent_dim,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "scores": model.likelihood_family.scores,
     }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_exp import folders, parts
+from vae_exp.data.settings import in_words
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError
 from vae_exp.evaluation.evidence import Evidence, evidence
@@ -127,7 +128,8 @@ def _told(metrics: dict[str, Any]) -> list[str]:
     elbo = metrics.get("test", {}).get("elbo", {})
     lines = [name] if name else []
     if data:
-        lines.append(f"{data['name']}, {data['binarization']}, {data.get('trained_on', '')}")
+        how = in_words(data["binarization"])
+        lines.append(f"{data['name']}, {how}, {data.get('trained_on', '')}")
     if data and "stderr" in elbo:
         mean, stderr = elbo["mean"], elbo["stderr"]
         lines.append(f"ELBO of {data['images']:,} test images: {mean:.2f} ± {stderr:.2f} nats")

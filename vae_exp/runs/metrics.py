@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -13,6 +14,7 @@ from vae_exp.atomic import write_atomically
 from vae_exp.folders import METRICS
 from vae_exp.schema import SCHEMA, check_schema
 
+MASS = "mass"
 # JSON has no NaN: what is not finite is written as null.
 Number = Annotated[int | float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Count = Annotated[int, Field(ge=0)]
@@ -56,6 +58,10 @@ class _Data(_Open):
     sha256: Words
 
 
+class _Model(_Open):
+    scores: NotRequired[Words]
+
+
 class _Validation(_Open):
     best_elbo: NotRequired[Number]
     elbo: NotRequired[_Estimate]
@@ -72,9 +78,15 @@ class _Metrics(_Open):
 
     run: NotRequired[_Run]
     data: NotRequired[_Data]
+    model: NotRequired[_Model]
     validation: NotRequired[_Validation]
     test: NotRequired[_Test]
     analyses: NotRequired[dict[str, dict[str, Any]]]
+
+
+def scores_of(metrics: Mapping[str, Any]) -> str:
+    """What a run's log p(x | z) is the log of: a mass, before there was anything else."""
+    return str(metrics.get("model", {}).get("scores", MASS))
 
 
 _ANY = TypeAdapter(dict[str, Any])

@@ -37,6 +37,11 @@ def start(
     looks = []
     for job, composed in zip(jobs, _checked(jobs), strict=True):
         if composing.trains(composed):
+            if composed.data.get("validation_size") == 0:
+                raise UserError(
+                    "data.validation_size must be at least 1 in a sweep, whose settings are told "
+                    "apart by the images that validate, got 0"
+                )
             plain.append([_without_interpolation(override, composed) for override in job])
         else:
             looks.append(job)

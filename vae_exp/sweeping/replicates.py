@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vae_exp.data.settings import in_words
 from vae_exp.data.sources import caption_of_name
+from vae_exp.runs.metrics import MASS, scores_of
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
 LEVEL = 0.95
@@ -71,6 +73,14 @@ class Setting:
         """The validation ELBO over seeds, which alone may choose between settings."""
         return interval([validation_of(job) for job in self.runs.values()])
 
+    @property
+    def log_p_x(self) -> Interval | None:
+        """log p(x) of the test images over seeds, if every run has put task=evidence to itself."""
+        found = [job.metrics.get("analyses", {}).get("evidence") for job in self.runs.values()]
+        if not all(isinstance(each, dict) and "log_p_x" in each for each in found):
+            return None
+        return interval([each["log_p_x"]["mean"] for each in found])
+
     def value(self, key: str) -> str | None:
         """What the setting gives a key, as text; None if it leaves the default."""
         given = [value_of(word) for word in self.overrides if key_of(word) == key]
@@ -124,6 +134,7 @@ def protocol_of(job: Job) -> dict[str, Any]:
     data, test = job.metrics["data"], job.metrics["test"]["elbo"]
     return {
         **{key: data[key] for key in ("name", "split", "binarization", "images")},
+        "scores": scores_of(job.metrics),
         "estimator": test["estimator"],
         "samples": test.get("samples"),
     }
@@ -131,8 +142,10 @@ def protocol_of(job: Job) -> dict[str, Any]:
 
 def data_of(column: Column) -> str:
     """Which images a column is about, in words."""
-    binarization = column.protocol["binarization"].replace(">", " > ")
-    return f"{caption_of_name(column.protocol['name'])}, {binarization}"
+    how = in_words(column.protocol["binarization"])
+    scores = column.protocol.get("scores", MASS)
+    kind = "" if scores == MASS else f", by a {scores}"
+    return f"{caption_of_name(column.protocol['name'])}, {how}{kind}"
 
 
 def _has_numbers(job: Job) -> bool:

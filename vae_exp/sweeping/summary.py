@@ -139,6 +139,7 @@ def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[lis
             str(len(setting.runs)),
             str(setting.validation),
             str(setting.test),
+            *_evidence(setting, column),
             _gain(gains.get(setting.overrides)),
         ]
         for setting in ordered
@@ -170,7 +171,20 @@ def short(value: str) -> str:
     return f"{found:.4g}" if found is not None and len(value) > 8 else value
 
 
-HEADER = ("seeds", "val ELBO", "test ELBO", "test − best's")
+def _has_evidence(column: Column) -> bool:
+    return any(setting.log_p_x is not None for setting in column.settings)
+
+
+def _evidence(setting: Setting, column: Column) -> list[str]:
+    if not _has_evidence(column):
+        return []
+    return ["" if setting.log_p_x is None else str(setting.log_p_x)]
+
+
+def header(column: Column) -> list[str]:
+    """The names of the numbers of a table."""
+    evidence = ["log p(x)"] if _has_evidence(column) else []
+    return ["seeds", "val ELBO", "test ELBO", *evidence, "test − best's"]
 
 
 def _what(keys: Sequence[str]) -> str:
@@ -205,8 +219,8 @@ def markdown(
     keys = list(swept(jobs))
     for column, gains in zip(found, taken, strict=True):
         lines += ["", f"## {title_of(column)[0].upper()}{title_of(column)[1:]}", ""]
-        lines += [f"| {_what(keys)} | " + " | ".join(HEADER) + " | its s.e. over images |"]
-        lines += ["|---|---:|---:|---:|---:|---:|"]
+        lines += [f"| {_what(keys)} | " + " | ".join(header(column)) + " | its s.e. over images |"]
+        lines += ["|---|" + "---:|" * (len(header(column)) + 1)]
         stderrs = {
             names(setting, keys): gains[setting.overrides].stderr
             for setting in column.settings
@@ -252,11 +266,12 @@ def show(
     for column, gains in zip(found, taken, strict=True):
         table = Table(title=title_of(column), caption=explained(column, gains))
         table.add_column(_what(keys), overflow="fold")
-        for name in HEADER:
+        kept = slice(1 if _has_evidence(column) else 0, None)  # eighty columns hold four numbers
+        for name in header(column)[kept]:
             table.add_column(name, justify="right", no_wrap=True)
         for name, *cells in rows_of(column, keys, gains):
             style = "bold" if name.startswith(f"{BEST} ") else None
-            table.add_row(escape(name), *cells, style=style)
+            table.add_row(escape(name), *cells[kept], style=style)
         console.print(table)
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)

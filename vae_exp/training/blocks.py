@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_exp import memory
-from vae_exp.data import Block, EpochBatches, ImageData
+from vae_exp.data import Block, EpochBatches, ImageData, Share
 from vae_exp.errors import UserError
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.training.fitting import Objective
@@ -56,7 +56,7 @@ class BlockModule(pl.LightningModule, ABC):
         self.automatic_optimization = False
         self.train_meter = BoundMeter()
         self.val_meter = BoundMeter()
-        self.whole_batch = 0  # images of the batch that a step is about, in all processes
+        self.share = Share(0, slice(0))  # of the batch that a step is about
 
     @abstractmethod
     def step(self, x: Tensor, noise: Tensor, step: int) -> Terms:
@@ -89,7 +89,7 @@ class BlockModule(pl.LightningModule, ABC):
                 "objective.samples": samples,
                 "batch_size": batch,
                 "latent_dim": latent_dim,
-                "hidden": max(getattr(self.model.decoder, "hidden", ()), default=0),
+                **self.model.decoder.sizes,
             },
             device,
         )
@@ -103,12 +103,24 @@ class BlockModule(pl.LightningModule, ABC):
             for step, share in enumerate(shares, first)
         ]
         for step, (x, noise, share) in enumerate(zip(block, noises, shares, strict=True), first):
-            self.whole_batch = share.batch
+            self.share = share
             done.append(self.step(x, noise, step))
         self.train_meter.add(Terms.joined(done))
+        if self.trainer.is_last_batch and not self.validates:
+            self.check_finite()
+            self.publish_trained()
+
+    @property
+    def validates(self) -> bool:
+        """Whether an epoch ends with a validation: it does not if no images are for it."""
+        return bool(self.trainer.val_dataloaders)
 
     def on_validation_start(self) -> None:
         """Log the bounds of the epoch's steps, however many it had."""
+        self.publish_trained()
+
+    def publish_trained(self) -> None:
+        """The ELBO and the bound that is trained, over the steps since the last time."""
         means = self.named(self.train_meter.means())
         del means["log_likelihood"], means["kl"]
         self.publish(TRAINED, means, self.global_step - 1)

@@ -24,6 +24,7 @@ from vae_exp import folders
 from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
+from vae_exp.data.settings import in_words
 from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.models.vae import VAE
 from vae_exp.runs import plain, saving
@@ -33,6 +34,7 @@ Setting = bool | int | float | str
 CHOICES = ("data", "model", "objective", "optimizer", "experiment")
 PROJECTED = 1_000  # images: more hide each other
 INK = 180
+UNJUDGED = "no images validate: the weights are those of the last epoch, and none is the best"
 TEST = "whole_test"  # TensorBoard sorts by name: single dots belong below the curves of val/
 PROJECTOR = "projector"
 PROJECTOR_CONFIG = "projector_config.pbtxt"  # the name that TensorBoard looks for
@@ -119,7 +121,8 @@ def _add_text(writer: SummaryWriter, tag: str, markdown: str, step: int) -> None
 def summary(metrics: Mapping[str, Any]) -> str:
     """A run's numbers as a table in Markdown."""
     data, model, run = metrics["data"], metrics["model"], metrics["run"]
-    best = metrics["validation"]["best"]
+    best = metrics.get("validation", {}).get("best")
+    judged = f"Best epoch by {best['by']}: {best['value']:.2f}" if best else UNJUDGED
     epochs = f"{run['stopped']['epoch']} of {run['epochs']}" if "stopped" in run else run["epochs"]
     rows = [
         f"| {label} | {metrics['test'][name]['mean']:.2f} | {metrics['test'][name]['stderr']:.2f} |"
@@ -129,11 +132,11 @@ def summary(metrics: Mapping[str, Any]) -> str:
         [
             *([f"**{run['name']}**\n"] if run.get("name") else []),
             f"Test set: {data['images']:,} images of {data['name']} ({data['origin']}), "
-            f"binarised by {data['binarization']}.",
+            f"{in_words(data['binarization'])}.",
             *([f"\n**{data['notice']}**"] if data.get("notice") else []),
             "\n| nats per image | mean | ± standard error |\n|---|---:|---:|",
             *rows,
-            f"\nBest epoch by {best['by']}: {best['value']:.2f}",
+            f"\n{judged}",
             f"\nLatent dimension {model['latent_dim']}, {model['parameters']:,} parameters, "
             f"{epochs} epochs, seed {run['seed']}; code {run['git']}, torch {run['torch']}.",
         ]
@@ -149,8 +152,8 @@ def add_figures(writer: SummaryWriter, figures: Mapping[str, Any], step: int) ->
 @torch.no_grad()
 def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> None:
     """Write what the projector shows: the latent means of a split's first images, with pictures."""
-    images, labels = split.binary[:limit], split.labels
-    means = encoder_means(model, images)
+    images, labels = split.values[:limit], split.labels
+    means = encoder_means(model, split.some(slice(limit)))
     # The projector's space has three dimensions; it draws nothing if there are fewer.
     means = torch.nn.functional.pad(means, (0, max(0, 3 - model.latent_dim)))
     files = Path(PROJECTOR)
@@ -161,7 +164,7 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
         numbered = enumerate(labels[:limit].tolist())
         rows = [["digit", "image"], *([label, index] for index, label in numbered)]
     write_atomically(folder, files / "labels.tsv", _tsv(rows))
-    write_atomically(folder, files / "sprite.png", sprite(model.pictures(images)))
+    write_atomically(folder, files / "sprite.png", sprite(model.pictures(images), split.top))
     described = ProjectorConfig()
     embedding = described.embeddings.add()
     embedding.tensor_name = f"means of q(z|x), {len(images):,} {split.name} images"
@@ -174,8 +177,8 @@ def project(folder: Path, model: VAE, split: Split, limit: int = PROJECTED) -> N
     write_atomically(folder, PROJECTOR_CONFIG, config)
 
 
-def sprite(images: Tensor) -> bytes:
-    """Images [N, H, W] of 0 and 1, row by row in the smallest square that holds them, as a PNG.
+def sprite(images: Tensor, top: int = 1) -> bytes:
+    """Images [N, H, W] in 0..top, row by row in the smallest square that holds them, as a PNG.
 
     Ink is grey, which the projector tints; what is not ink is transparent, so that images that lie
     over each other can all be seen. Coloured ones, [N, H, W, 3], are as they are.
@@ -188,11 +191,14 @@ def sprite(images: Tensor) -> bytes:
     sheet = pixels.reshape(side * height, side * width, *colours).numpy()
     png = io.BytesIO()
     if colours:
-        Image.fromarray(255 * sheet).save(png, "png", optimize=True)
-        return png.getvalue()
-    picture = Image.fromarray(sheet).convert("P")
-    picture.putpalette([INK] * 6)
-    picture.save(png, "png", bits=1, transparency=0, optimize=True)
+        Image.fromarray(255 // top * sheet).save(png, "png", optimize=True)
+    elif top > 1:
+        ink = Image.new("L", (side * width, side * height), INK)
+        Image.merge("LA", (ink, Image.fromarray(sheet))).save(png, "png", optimize=True)
+    else:
+        picture = Image.fromarray(sheet).convert("P")
+        picture.putpalette([INK] * 6)
+        picture.save(png, "png", bits=1, transparency=0, optimize=True)
     return png.getvalue()
 
 

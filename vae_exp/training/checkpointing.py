@@ -41,7 +41,8 @@ class Checkpoints(Checkpoint):
     """Saves at the end of each epoch, after ``seconds`` without, and if a signal asks to stop.
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
-    validation bound of the kind that is trained, such as val/iwae_50. Each tells which bound that
+    validation bound of the kind that is trained, such as val/iwae_50: if no images validate, there
+    is no best. Each tells which bound that
     is, how long the run has taken, which images it saw, by which settings it was trained, and how
     long its event files were. A signal ends the block of steps under way and raises Interrupted.
     """
@@ -101,9 +102,11 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, also as the best if it is."""
         assert isinstance(pl_module, VAEModule)
-        bound = trainer.callback_metrics[pl_module.judge].item()
-        better = bound > self.best
-        self.best = max(bound, self.best)
+        better = False
+        if pl_module.validates:
+            bound = trainer.callback_metrics[pl_module.judge].item()
+            better = bound > self.best
+            self.best = max(bound, self.best)
         self.stopped = trainer.should_stop
         self._save(trainer, best=better)
         self.interrupts.check()

@@ -74,7 +74,7 @@ class Processes(Hardware):
 
     def check(self, data: "ImageData") -> None:
         """Raise UserError if a batch cannot be cut for so many processes."""
-        EpochBatches(data.splits.train.binary, batch_size=data.batch_size, world_size=self.devices)
+        EpochBatches(data.splits.train.values, batch_size=data.batch_size, world_size=self.devices)
 
     @contextlib.contextmanager
     def together(self, folder: Path) -> Iterator[None]:

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_exp.inference import bounds
-from vae_exp.models.objectives import ELBO
+from vae_exp.models.networks.layers import StepNoise
+from vae_exp.models.objectives import ELBO, begin
 from vae_exp.models.objectives import Objective as Objective
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
@@ -75,7 +76,9 @@ def fit(
     weights are those of ``python -m vae_exp``.
     """
     objective = objective or ELBO()
-    steps = epochs * math.ceil(len(x) / batch_size)
+    batches = math.ceil(len(x) / batch_size)
+    steps = epochs * batches
+    begin(objective, model, batches)
     stepper, schedule = descent(optimizer or Adam(1e-3), model, steps)
     history, step = [], 0
     for epoch in range(epochs):
@@ -85,7 +88,8 @@ def fit(
             noise = model.noise.draw(
                 objective.samples, len(batch), generator=generator(seed, "train", step)
             )
-            bound = objective(model, batch, noise, step).bound
+            with model.training_noise(StepNoise(seed, step)):
+                bound = objective(model, batch, noise, step).bound
             stepper.zero_grad()
             bounds.loss(bound).backward()
             stepper.step()

@@ -91,8 +91,11 @@ def callbacks(config: Mapping[str, Any], metrics: Mapping[str, str]) -> "list[Ca
         if monitor is None:
             continue
         if monitor not in metrics:
+            validated = any(metric.startswith("val/") for metric in metrics)
+            why = "" if validated else ": no images validate (data.validation_size=0)"
+            allowed = ", ".join(metrics)
             raise UserError(
-                f"callbacks.{name}.monitor must be one of {', '.join(metrics)}, got {monitor!r}"
+                f"callbacks.{name}.monitor must be one of {allowed}, got {monitor!r}{why}"
             )
         mode = getattr(part, "mode", metrics[monitor])
         if metrics[monitor] and mode != metrics[monitor]:

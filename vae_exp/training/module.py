@@ -8,6 +8,8 @@ from torch import Tensor
 
 from vae_exp.data import ImageDataModule
 from vae_exp.inference import bounds
+from vae_exp.models.networks.layers import StepNoise
+from vae_exp.models.objectives import begin
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
 from vae_exp.training.averaging import Average
@@ -47,10 +49,12 @@ class VAEModule(BlockModule):
         """One step up the bound of a batch: x [B, D], noise [S, B, N] -> its terms [B] before it.
 
         The objective goes from x to q(z | x), draws z from the noise, and gives a bound of
-        log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives.py`.
+        log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives/`.
         """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        terms = self.objective(self.model, x, noise, step)
+        of_networks = StepNoise(self.seed, step, self.share.batch, self.share.rows)
+        with self.model.training_noise(of_networks):
+            terms = self.objective(self.model, x, noise, step)
         self.watch.step(terms.bound)
         optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(self.loss(terms.bound))
@@ -84,6 +88,7 @@ class VAEModule(BlockModule):
         if limit is not None:
             batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         self.total_steps = self.trainer.max_epochs * batches
+        begin(self.objective, self.model, batches)
         optimizer, schedule = descent(self.optimizer_factory, self.model, self.total_steps)
         return optimizer if schedule is None else ([optimizer], [schedule])
 

@@ -36,12 +36,13 @@ def numbers(trained: Trained, seed: int) -> dict[str, Any]:
         },
         "data": describe_data(splits, splits.test),
         "model": describe_model(model),
-        "validation": {
-            **describe_best(trained.module, trained.checkpoints.best),
-            **test_numbers(model, splits.validation, seed),
-        },
         "test": test_numbers(model, splits.test, seed),
     }
+    if len(splits.validation):
+        metrics["validation"] = {
+            **describe_best(trained.module, trained.checkpoints.best),
+            **test_numbers(model, splits.validation, seed),
+        }
     if trained.stopped is not None:
         metrics["run"]["stopped"] = {"epoch": trained.epochs, "reason": trained.stopped}
     if task.init_from is not None:
@@ -108,6 +109,8 @@ def show(
     if trained.stopped is not None:
         line = f"stopped after epoch {trained.epochs} of {trained.task.epochs}: {trained.stopped}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if "validation" not in metrics:
+        console.print(board.UNJUDGED, markup=False, highlight=False, soft_wrap=True)
     console.print(summary(metrics, trained.splits, folder))
     for look in looks:
         if look.findings.brief is not None:

@@ -12,8 +12,9 @@ from rich.console import Console
 from vae_exp import folders
 from vae_exp.analysis.base import Analysis, Origin
 from vae_exp.data import ImageData, ImageDataModule, Splits
+from vae_exp.data.settings import check_suits
 from vae_exp.errors import Damaged, UserError
-from vae_exp.models.contracts import SHAPE, Shape
+from vae_exp.models.contracts import SHAPE, Likelihood, Shape
 from vae_exp.models.objectives import Compiled, Objective
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
@@ -86,7 +87,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
     module = _module(task, config, hardware, start)
     module.require_memory(data, hardware.device, hardware.devices)
     analyses, skipped = _suited(task, module.model, data.splits, console)
-    further = logging.callbacks(config, metrics_of(module.objective))
+    further = logging.callbacks(config, metrics_of(module.objective, data))
     loggers = logging.loggers(config, folder)
     if loggers.events:
         loggers.events.cut_back(start.events if start else {})
@@ -136,7 +137,7 @@ def assist(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inte
     data = images(config, start, hardware)
     config = with_shape(config, data.splits.shape)
     module = _module(task, config, hardware, start)
-    further = logging.callbacks(config, metrics_of(module.objective))
+    further = logging.callbacks(config, metrics_of(module.objective, data))
     nowhere = Loggers()
     checkpoints = _checkpoints(task, config, folder, data, nowhere, interrupts)
     with left_at_the_end():
@@ -150,6 +151,9 @@ def images(
     if start is not None:
         start.refuse_changes(config)
     data: ImageData = build(config["data"], "data", ImageData)
+    if (node := config["model"].get("likelihood")) is not None:  # other models have other parts
+        likelihood: Likelihood = build(node, "model.likelihood", Likelihood)
+        check_suits(data.binarization, type(likelihood).__name__, likelihood.takes)
     if start is not None:
         data = _the_same(data, start)
     if any(name in hardware.options for name in COUNTING):
@@ -185,11 +189,14 @@ def with_shape(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
     return {**config, "model": {**model, "shape": list(shape)}}
 
 
-def metrics_of(objective: Objective) -> dict[str, str]:
+def metrics_of(objective: Objective, data: ImageData) -> dict[str, str]:
     """The names that a run logs, and whether ``max`` or ``min`` of each is better, if either is."""
     bounds = dict.fromkeys(("elbo", objective.name), "max")
+    trained = {f"train/{name}": mode for name, mode in bounds.items()}
+    if not len(data.splits.validation):
+        return trained
     validated = {f"val/{name}": mode for name, mode in {**bounds, "log_likelihood": "max"}.items()}
-    return {**validated, "val/kl": "", **{f"train/{name}": mode for name, mode in bounds.items()}}
+    return {**validated, "val/kl": "", **trained}
 
 
 def _module(

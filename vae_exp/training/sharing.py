@@ -46,7 +46,7 @@ class SharedModule(VAEModule):
 
     def loss(self, bound: Tensor) -> Tensor:
         """The loss of this process's rows, weighed by how many of the batch's they are."""
-        return super().loss(bound) * (len(bound) * self.trainer.world_size / self.whole_batch)
+        return super().loss(bound) * (len(bound) * self.trainer.world_size / self.share.batch)
 
     def check_finite(self) -> None:
         """Raise Diverged in every process if one has reason to."""

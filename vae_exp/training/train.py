@@ -3,6 +3,7 @@
 Nothing here imports Lightning before a run begins.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +55,7 @@ class Train:
     def __call__(self, config: dict[str, Any], folder: Path) -> float:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
 
+        It is nan if no images validate.
         The weights are saved last, so that they are the mark of a finished run. Raises Interrupted
         if a signal stopped it, and UserError if the disk or the numbers did. The caller holds
         the folder.
@@ -93,7 +95,8 @@ class Train:
         looks = results.answers(trained, config, folder)
         results.finish(trained, folder)
         results.show(trained, metrics, looks, config, folder)
-        return float(metrics["validation"]["elbo"]["mean"])
+        judged = metrics.get("validation")
+        return math.nan if judged is None else float(judged["elbo"]["mean"])
 
     def _settled(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config with the run that ``latest`` is now, so that a resumed run means the same."""

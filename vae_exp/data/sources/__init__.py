@@ -4,7 +4,14 @@ from importlib import import_module
 
 from vae_exp.data.contracts import Source
 
-WORDS = {"auto": "auto.Auto", "mnist": "mnist.Mnist", "digits": "digits.Digits"}
+WORDS = {
+    "auto": "auto.Auto",
+    "mnist": "mnist.Mnist",
+    "fashion_mnist": "fashion_mnist.FashionMnist",
+    "kmnist": "kmnist.Kmnist",
+    "binarized_mnist": "binarized_mnist.BinarizedMnist",
+    "digits": "digits.Digits",
+}
 
 
 def caption_of_name(name: str) -> str:

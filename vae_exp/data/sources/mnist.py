@@ -1,6 +1,7 @@
 """The MNIST database (LeCun, Cortes, Burges 1998): four idx files, on disk or from a mirror."""
 
-from vae_exp.data.fetched import KnownFile, KnownFiles
+from vae_exp.data.fetched import KnownFiles
+from vae_exp.data.known import KnownFile
 
 FILES = {
     "training": (

@@ -14,6 +14,7 @@ class BernoulliLikelihood(Likelihood):
     """p(x | z) = Π_i Bernoulli(x_i; σ(logit_i)); the decoder says one logit a pixel."""
 
     discrete = True
+    takes = "binary"
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class BernoulliLikelihood(Likelihood):
         if not ((x == 0) | (x == 1)).all():
             raise UserError(
                 f"x must hold 0 and 1 alone, got values from {x.min():.3g} to {x.max():.3g}: "
-                "grey images have no Bernoulli log mass, binarise them"
+                "grey images have no Bernoulli log mass, binarise them or take likelihood=gaussian"
             )
 
     def ceiling(self, parameters: Tensor) -> Tensor:

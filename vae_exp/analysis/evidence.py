@@ -1,0 +1,55 @@
+"""How likely are the test images? log p(x) beside the ELBO, and nothing that takes longer."""
+
+from rich.table import Table
+
+from vae_exp.analysis.base import Findings
+from vae_exp.analysis.evaluate import progress_bar
+from vae_exp.data import Splits
+from vae_exp.evaluation.estimates import elbo_terms, estimate
+from vae_exp.evaluation.evidence import evidence
+from vae_exp.models.vae import VAE
+from vae_exp.ranges import Positive
+
+
+class LogEvidence:
+    """log p(x) of the first ``images`` test images (null: all), exact if it can be, else by AIS."""
+
+    name = "evidence"
+
+    def __init__(self, *, images: Positive | None = None) -> None:
+        self.images = images
+
+    def unsuited(self, model: VAE, splits: Splits) -> str | None:
+        """None: every model has an evidence."""
+        return None
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        """The mean of log p(x), of the ELBO of the same images, and of what lies between them."""
+        x = splits.test.images[: self.images]
+        with progress_bar() as stage:
+            found = evidence(model, x, seed=seed, progress=stage("log p(x)"))
+        elbo = elbo_terms(model, x, samples=16, seed=seed).bound.double()
+        log_p_x = estimate(found.log_p_x, found.method)
+        below = estimate(elbo, "ELBO", samples=16, seed=seed)
+        apart = estimate(found.log_p_x - elbo, f"{found.method} log p(x) − ELBO, paired")
+        table = Table(title=f"{len(x):,} test images, {splits.caption}")
+        table.add_column("nats per image")
+        for name in ("mean", "± s.e."):
+            table.add_column(name, justify="right")
+        for name, number in (
+            (f"log p(x), {found.method}", log_p_x),
+            ("ELBO", below),
+            ("the gap between them", apart),
+        ):
+            table.add_row(name, f"{number.mean:.2f}", f"{number.stderr:.2f}")
+        missing = int((~found.converged).sum())
+        table.caption = f"each log p(x) to {found.error.max():.1g} nats"
+        table.caption += f"; {missing:,} not converged" if missing else ""
+        numbers = {
+            "log_p_x": log_p_x.as_dict(),
+            "elbo": below.as_dict(),
+            "gap": apart.as_dict(),
+            "largest_error": found.error.max().item(),
+            "not_converged": missing,
+        }
+        return Findings(numbers=numbers, tables=[table], brief=table)
