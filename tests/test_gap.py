@@ -1,24 +1,41 @@
 """The inference gap: its parts are not negative, make the whole, and are what they are called."""
 
+import pytest
 import torch
 from torch import Tensor
 
 from vae_exp.evaluation.exact import evidence
-from vae_exp.evaluation.gap import PARTS, inference_gap
+from vae_exp.evaluation.gap import OUTSIDE, PARTS, _Fits, inference_gap
+from vae_exp.inference import svi
 from vae_exp.inference.quadrature import hermite_elbo
+from vae_exp.inference.rounds import TOLERANCE
+from vae_exp.models.contracts import PosteriorFamily
 from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.posteriors import (
+    DiagonalGaussianFamily,
+    FullGaussianFamily,
+    MixtureFamily,
+    RealNVPFamily,
+)
 from vae_exp.models.vae import VAE
 
 PIXELS = 100
 
 
-def vae(latent_dim: int = 2) -> VAE:
+def vae(latent_dim: int = 2, family: type[PosteriorFamily] = DiagonalGaussianFamily) -> VAE:
     torch.manual_seed(0)
-    model = VAE(latent_dim, Encoder((20,)), Decoder((20,)), shape=(PIXELS,))
+    model = VAE(
+        latent_dim,
+        Encoder((20,)),
+        Decoder((20,)),
+        posterior=family(latent_dim),
+        shape=(PIXELS,),
+    )
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.mul_(3)
-        model.encoder.parameters_of_q.bias[latent_dim:] -= 2  # as narrow as a trained one
+        if family is DiagonalGaussianFamily:  # as narrow as a trained one
+            model.encoder.parameters_of_q.bias[latent_dim:] -= 2
     return model
 
 
@@ -71,3 +88,61 @@ def test_more_latent_dimensions_are_fitted_too() -> None:
     gap = inference_gap(model, x)
     assert (gap.elbo_full >= gap.elbo_diagonal - 0.1).all()
     assert (gap.elbo_diagonal > gap.elbo_encoder).all()
+
+
+@pytest.mark.parametrize("family", [FullGaussianFamily, MixtureFamily, RealNVPFamily])
+def test_amortisation_is_to_the_best_q_of_the_encoder_s_own_family(
+    family: type[PosteriorFamily],
+) -> None:
+    model, x = vae(family=family), images(3)
+    log_p_x = evidence(model, x).log_p_x
+    gap = inference_gap(model, x, starts=3, steps=60)
+    parts = gap.parts(log_p_x)
+    rest = "not Gaussian" if family is FullGaussianFamily else OUTSIDE
+    assert tuple(parts) == (rest, "amortisation")
+    torch.testing.assert_close(sum(parts.values()), log_p_x - gap.elbo_encoder)
+    assert (parts["amortisation"] >= 0).all()
+    assert (parts[rest] > -1e-3).all()
+    own = gap.own
+    assert type(own.q) is type(gap.encoder)
+    if family is not MixtureFamily:
+        assert (own.elbo > gap.elbo_diagonal - 1e-6).all()  # as it holds every diagonal Gaussian
+
+
+def test_a_flow_lies_between_the_best_gaussian_and_the_truth() -> None:
+    model, x = vae(), images(3)
+    gap = inference_gap(model, x, flow=True, starts=3, steps=60)
+    flow, log_p_x = gap.best["flow"], evidence(model, x).log_p_x
+    left = log_p_x - gap.elbo_full
+    assert (flow.elbo >= gap.elbo_full - 1e-6).all()
+    assert (flow.elbo < log_p_x + 1e-3).all()
+    assert ((log_p_x - flow.elbo).mean() < 0.7 * left.mean()).all()
+
+
+def test_rounds_go_on_until_more_steps_do_not_help_and_else_say_so() -> None:
+    model, x = vae(), images(3)
+    hasty = inference_gap(model, x, steps=4, rounds=1)
+    mended = inference_gap(model, x, steps=4, rounds=8)
+
+    def log_joint(z: Tensor) -> Tensor:
+        return model.joint_log_density(x, z)
+
+    for name in ("diagonal", "full"):
+        best = mended.best[name]
+        assert not hasty.best[name].converged.all()
+        assert best.converged.all()
+        further = svi.fit(log_joint, best.q, steps=300, lr=0.02).q
+        gained = hermite_elbo(log_joint, further, nodes=16) - best.elbo
+        assert gained.median() < 2 * TOLERANCE
+        assert gained.max() < 0.2
+        assert ((best.elbo - hasty.best[name].elbo) > 0.1).any()
+
+
+def test_the_elbo_of_many_dimensions_is_the_same_number_for_the_same_q() -> None:
+    model, x = vae(latent_dim=4), images(4)
+    fits = _Fits(model, x, starts=2, steps=4, samples=4, rounds=1, seed=0, first=0)
+    with torch.no_grad():
+        q = model.posterior(x)
+    whole = fits.elbo(q, torch.arange(4))
+    some = torch.tensor([1, 3])
+    torch.testing.assert_close(fits.elbo(q.at(some), some), whole[some])

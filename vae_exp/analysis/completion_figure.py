@@ -128,8 +128,12 @@ def draw_densities(
     densities = {name: density for name, density in densities.items() if name in only}
     encoder = densities.pop(ENCODER, None)
 
+    reach = max(REACH, masked.model.prior_family.reach())
+
     def look(densities: dict[str, LogDensity]) -> Window:
-        return line(densities) if dims == 1 else window(widest_plane(found.full), densities)
+        if dims == 1:
+            return line(densities, reach)
+        return window(widest_plane(found.full), densities, reach)
 
     shown = look(densities)
     if encoder is not None and in_reach(place, shown):
@@ -196,9 +200,9 @@ def at_rows(log_density: LogDensity) -> LogDensity:
     return lambda z: log_density(z[:, None])[:, 0]
 
 
-def line(densities: dict[str, LogDensity]) -> Window:
+def line(densities: dict[str, LogDensity], reach: float) -> Window:
     """Log densities over one latent dimension, where any of them is not negligible."""
-    z = torch.linspace(-REACH, REACH, LINE)
+    z = torch.linspace(-reach, reach, LINE)
     values = {name: log_density(z[:, None]) for name, log_density in densities.items()}
     held = torch.stack([v > v.max() + NEGLIGIBLE for v in values.values()]).any(0).nonzero()
     part = slice(int(held.min()), int(held.max()) + 1)

@@ -10,11 +10,12 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis.plane import Window
 
-# Colours that stay apart in grey (their luminances are 0.65, 0.12, 0.30 and 0.50), and dashes.
+# Colours that stay apart in grey (their luminances are 0.65, 0.12, 0.30, 0.50, 0.39), and dashes.
 TRUE: dict[str, Any] = {"color": "#7fb5e6", "filled": True}
 FULL: dict[str, Any] = {"color": "#1f1f1f", "linestyle": "--"}
 DIAGONAL: dict[str, Any] = {"color": "#bd1f01", "linestyle": "-"}
 ENCODER: dict[str, Any] = {"color": "#e76300", "linestyle": (0, (1, 1.2))}
+OWN: dict[str, Any] = {"color": "#37742b", "linestyle": "-."}
 MARGIN = 0.08  # of the width of what is drawn, on either side
 
 

@@ -21,8 +21,9 @@ from vae_exp.evaluation import ais, importance
 from vae_exp.evaluation.certificate import certificate, without_certificate
 from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
 from vae_exp.evaluation.exact import evidence, is_exact
-from vae_exp.evaluation.gap import PARTS, Gap, inference_gap
+from vae_exp.evaluation.gap import OUTSIDE, Gap, inference_gap
 from vae_exp.inference.lattice import Integral
+from vae_exp.inference.rounds import Best
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
@@ -32,9 +33,11 @@ PARTS_DRAWN: dict[str, dict[str, Any]] = {
     "not Gaussian": {"color": "#832db6"},
     "no covariance": {"color": "#ffa90e", "hatch": "///"},
     "amortisation": {"color": "#3f90da"},
+    OUTSIDE: {"color": "#832db6"},
 }
 VISIBLE = 0.005  # of the highest bar: a part below this in every bar is told, not shown
 WORST = 10
+OWN = "the encoder's own family"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Evaluate:
 
     ELBO, the exact evidence and IWAE-k for k in ``iwae`` are of the first ``images`` test images
     (null: all), the gap of the first ``gap_images``, AIS and IWAE-``long_iwae`` of the first
-    ``ais_images``.
+    ``ais_images``. With ``gap_flow`` a flow is fitted too, which tells whether q that bend are
+    what the Gaussians lack.
     """
 
     name = "evaluate"
@@ -63,6 +67,7 @@ class Evaluate:
         iwae: Sequence[Positive] = (1, 10, 100, 1000),
         long_iwae: Positive = 5000,
         gap_images: Positive = 1000,
+        gap_flow: bool = False,
         ais_images: Positive = 200,
         sandwich_images: Positive = 50,
         elbo_samples: Positive = 16,
@@ -82,6 +87,7 @@ class Evaluate:
         self.iwae = tuple(iwae)
         self.long_iwae = long_iwae
         self.gap_images = gap_images
+        self.gap_flow = gap_flow
         self.ais_images = ais_images
         self.sandwich_images = sandwich_images
         self.elbo_samples = elbo_samples
@@ -127,7 +133,11 @@ class Evaluate:
                 model, self.sandwich_images, seed=seed, progress=stage("AIS, both ways")
             )
             gap = inference_gap(
-                model, images[: self.gap_images], seed=seed, progress=stage("inference gap")
+                model,
+                images[: self.gap_images],
+                flow=self.gap_flow,
+                seed=seed,
+                progress=stage("inference gap"),
             )
         rows = [
             Row("ELBO", elbo.double(), self.elbo_samples),
@@ -139,7 +149,7 @@ class Evaluate:
             (exact.log_p_x, "exact") if exact is not None else (annealed.log_p_x, "AIS")
         )
         counted = min(len(truth), self.gap_images, len(images))
-        parts = gap_parts(gap, truth[:counted], counted)
+        parts = gap.parts(truth[:counted])
         groups = by_class(splits, counted)
         numbers: dict[str, Any] = {
             "data": {"split": test.name, "origin": test.origin, "sha256": test.sha256},
@@ -154,11 +164,16 @@ class Evaluate:
                 name: estimate(part, f"of {truth_name} log p(x) − ELBO(encoder)").as_dict()
                 for name, part in parts.items()
             },
+            "best_q": {
+                name: numbers_of_best(best, truth[:counted], truth_name)
+                for name, best in gap.best.items()
+            },
         }
         tables = [
             bounds_table(rows, truth, truth_name, splits),
             gap_table(parts, groups, truth_name),
         ]
+        tables[1].caption = best_in_words(gap, truth[:counted], truth_name)
         width = estimate(upper.log_p_x - lower.log_p_x, "")
         sandwich = (
             f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
@@ -199,17 +214,27 @@ def error_by(exact: Integral) -> str:
     return "random shifts of the points" if exact.estimated else "halving the lattice's step"
 
 
-def gap_parts(gap: Gap, truth: Tensor, count: int) -> dict[str, Tensor]:
-    """The parts of the gap of the first ``count`` images: [count] each."""
-    first = Gap(
-        gap.elbo_encoder[:count],
-        gap.elbo_diagonal[:count],
-        gap.elbo_full[:count],
-        gap.encoder,
-        gap.diagonal,
-        gap.full,
-    )
-    return first.parts(truth)
+def numbers_of_best(best: Best[Any], truth: Tensor, truth_name: str) -> dict[str, Any]:
+    """What the best q of a family lacks to the truth, and how far the last steps moved it."""
+    short = estimate(truth - best.elbo[: len(truth)], f"{truth_name} − ELBO of the best q, paired")
+    moved = best.moved[: len(truth)]
+    return {
+        **short.as_dict(),
+        "last_round_moved": moved.mean().item(),
+        "last_round_moved_at_most": moved.max().item(),
+        "images_not_converged": int((~best.converged[: len(truth)]).sum()),
+    }
+
+
+def best_in_words(gap: Gap, truth: Tensor, truth_name: str) -> str:
+    """How far the best q of each family is from the truth, and whether more steps would help."""
+    told = []
+    for name, best in gap.best.items():
+        short = (truth - best.elbo[: len(truth)]).mean().item()
+        left = int((~best.converged[: len(truth)]).sum())
+        note = f" (not yet converged for {left:,} images)" if left else ""
+        told.append(f"{OWN if name == 'own' else name} {short:.3f}{note}")
+    return f"nats from {truth_name} log p(x) to the best q of a family: " + ", ".join(told)
 
 
 def numbers_of(row: Row, truth: Tensor, truth_name: str, seed: int) -> dict[str, Any]:
@@ -253,10 +278,10 @@ def by_class(splits: Splits, count: int) -> dict[str, Tensor]:
 
 def gap_table(parts: dict[str, Tensor], groups: dict[str, Tensor], truth_name: str) -> Table:
     """The parts of the gap on average, and of the ``groups`` of images by name, bool [n]."""
-    count = len(parts[PARTS[0]])
+    count = len(next(iter(parts.values())))
     table = Table(title=f"{truth_name} log p(x) − ELBO(encoder), {count:,} test images, nats")
     table.add_column("images", justify="right")
-    for name in (*PARTS, "whole"):
+    for name in (*parts, "whole"):
         table.add_column(name, justify="right")
     whole = {**parts, "whole": torch.stack(list(parts.values())).sum(0)}
     table.add_row(
@@ -276,7 +301,7 @@ def gap_figure(
     caption: Sequence[str],
 ) -> Figure:
     """Stacked bars by class: what each restriction of q costs; classes as in `gap_table`."""
-    count = len(parts[PARTS[0]])
+    count = len(next(iter(parts.values())))
     fig = figures.figure(7.0, 4.2)
     ax = fig.add_subplot()
     groups = {"all": torch.ones(count, dtype=torch.bool), **groups}
@@ -332,15 +357,16 @@ def worst_figure(
     """The largest amortisation gaps: what the encoder's q and the best q decode to."""
     amortisation = parts["amortisation"]
     worst = amortisation.topk(min(WORST, len(amortisation))).indices
-    noise = torch.randn(64, 1, model.latent_dim, generator=generator(seed, "worst"))
+    own = gap.own.q
 
     def decoded(q: Posterior) -> Tensor:
-        z = q.sample(noise.expand(-1, len(q.mean), -1))[:, worst]
+        noise = q.noise.draw(64, 1, generator=generator(seed, "worst"), device=model.device)
+        z = q.at(worst).sample(noise.expand(-1, len(worst), -1))
         return model.likelihood(z).mean.mean(0)
 
     return figures.image_grid(
-        model.pictures(torch.stack([images[worst], decoded(gap.encoder), decoded(gap.diagonal)])),
-        row_labels=("image", "encoder's q", "best diagonal q"),
+        model.pictures(torch.stack([images[worst], decoded(gap.encoder), decoded(own)])),
+        row_labels=("image", "encoder's q", "best q of its family"),
         column_labels=[f"{amortisation[i]:.0f} nats" for i in worst.tolist()],
         title="The largest amortisation gaps, and what z of each q decodes to on average",
         caption=caption,

@@ -14,9 +14,10 @@ from vae_exp.probability.gaussians import StandardGaussian
 from vae_exp.probability.streams import generator
 
 SAMPLES = 100_000  # of a prior whose quantiles have no closed form
+BLOCK = 10_000  # of them at a time
 
 
-def prior_quantiles(prior: Distribution, size: int) -> Tensor:
+def prior_quantiles(prior: Distribution, size: int, device: torch.device | str = "cpu") -> Tensor:
     """The (i + ½) / size quantiles of each coordinate of z ~ p(z), i = 0 .. size − 1: [Z, size].
 
     Those of N(0, I) are Φ⁻¹; those of another prior come from samples of it.
@@ -25,7 +26,8 @@ def prior_quantiles(prior: Distribution, size: int) -> Tensor:
     if isinstance(prior, StandardGaussian):
         quantiles: Tensor = torch.special.ndtri(shares)
         return quantiles.expand(prior.dims, -1)
-    z = prior.sample(prior.noise.draw(SAMPLES, generator=generator(0, "quantiles")))
+    noise = prior.noise.draw(SAMPLES, generator=generator(0, "quantiles"), device=device)
+    z = torch.cat([prior.sample(part) for part in noise.split(BLOCK)])
     return torch.quantile(z.double(), shares.to(z.device), dim=0).T
 
 
@@ -54,7 +56,7 @@ class Manifold:
     @torch.no_grad()
     def __call__(self, model: VAE, splits: Splits | About, seed: int) -> Findings:
         """One figure; nothing is random."""
-        first, second = prior_quantiles(model.prior, self.size).cpu()
+        first, second = prior_quantiles(model.prior, self.size, model.device).cpu()
         z = torch.cartesian_prod(second, first).flip(1).float()  # [G, Z], z_1 fastest
         means = model.likelihood(z.to(model.device)).mean.cpu()
         fig = figures.image_mosaic(

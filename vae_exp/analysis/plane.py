@@ -9,7 +9,8 @@ from torch import Tensor
 from vae_exp.data import batch_x
 from vae_exp.probability.distributions import Posterior
 
-REACH = 8.0
+REACH = 8.0  # half the side of what is looked over, at least
+FARTHEST = 32.0  # at most
 COARSE, FINE = 201, 201
 BLOCK = 8192
 NEGLIGIBLE = -12.0  # nats below the maximum: less than 1e-5 of its density
@@ -50,13 +51,19 @@ class Window:
 
 
 @torch.no_grad()
-def window(plane: Plane, log_densities: Mapping[str, Callable[[Tensor], Tensor]]) -> Window:
+def window(
+    plane: Plane,
+    log_densities: Mapping[str, Callable[[Tensor], Tensor]],
+    reach: float = REACH,
+) -> Window:
     """Evaluate log densities, each z [G, Z] -> [G], over a window that crops none of them.
 
-    A coarse look over [−8, 8]² finds where any of them is within 12 nats of its maximum; a fine
-    look there is grown until none of them reaches the edge.
+    A coarse look over [−8, 8]², or as far as ``reach`` if that is further, finds where any of them
+    is within 12 nats of its maximum; a fine look there is grown until none of them reaches the
+    edge.
     """
-    coarse = torch.linspace(-REACH, REACH, COARSE)
+    reach = min(max(reach, REACH), FARTHEST)
+    coarse = torch.linspace(-reach, reach, round(COARSE * reach / REACH))
     left, right, bottom, top = _box(_evaluate(plane, log_densities, coarse, coarse), coarse, coarse)
     while True:
         xs = torch.linspace(left, right, FINE)
@@ -64,10 +71,10 @@ def window(plane: Plane, log_densities: Mapping[str, Callable[[Tensor], Tensor]]
         values = _evaluate(plane, log_densities, xs, ys)
         box = _box(values, xs, ys)
         touched = (
-            box[0] <= left and left > -REACH,
-            box[1] >= right and right < REACH,
-            box[2] <= bottom and bottom > -REACH,
-            box[3] >= top and top < REACH,
+            box[0] <= left and left > -reach,
+            box[1] >= right and right < reach,
+            box[2] <= bottom and bottom > -reach,
+            box[3] >= top and top < reach,
         )
         if not any(touched):
             return Window(xs, ys, values)

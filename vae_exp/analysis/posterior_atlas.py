@@ -28,6 +28,7 @@ STYLES = {
     "encoder's q": contours.ENCODER,
     "best diagonal q": contours.DIAGONAL,
     "best full q": contours.FULL,
+    "best q of its family": contours.OWN,
 }
 INSET = 0.24  # of a panel's width
 PANEL = 3.75  # inches high
@@ -38,7 +39,8 @@ class PosteriorAtlas:
 
     Among the first ``candidates`` images of ``split`` (null: test images) ``each`` are taken of
     three kinds: typical (median amortisation gap), worst amortised, and least Gaussian (the widest
-    gap that no Gaussian closes, which is where posteriors have several modes).
+    gap that no Gaussian closes, or no q of the encoder's family if it is another, which is where
+    posteriors have several modes).
     """
 
     name = "posterior_atlas"
@@ -86,15 +88,13 @@ class PosteriorAtlas:
                 nats = {name: part[index].item() for name, part in parts.items()}
                 ax.set_title(
                     f"{kind}: {NAMES[split.name]} image {index}\n"
-                    f"gap {sum(nats.values()):.2f} nats: amortisation {nats['amortisation']:.2f},\n"
-                    f"no covariance {nats['no covariance']:.2f}, "
-                    f"not Gaussian {nats['not Gaussian']:.2f}",
+                    f"gap {sum(nats.values()):.2f} nats: {in_two_lines(nats)}",
                     fontsize=8,
                 )
                 error = exact.error[index].item()
                 numbers.setdefault(kind, []).append({"index": index, **nats, "error": error})
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        fig.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
         figures.caption(
             fig,
             splits.caption,
@@ -106,7 +106,7 @@ class PosteriorAtlas:
 
     def choose(self, parts: dict[str, Tensor]) -> dict[str, list[int]]:
         """The images to draw, by kind."""
-        amortisation, shape = parts["amortisation"], parts["not Gaussian"]
+        amortisation, shape = parts["amortisation"], next(iter(parts.values()))
         ranked = amortisation.argsort()
         middle = (len(ranked) - self.each) // 2
         return {
@@ -114,6 +114,12 @@ class PosteriorAtlas:
             "worst amortised": ranked.flip(0)[: self.each].tolist(),
             "least Gaussian": shape.argsort(descending=True)[: self.each].tolist(),
         }
+
+
+def in_two_lines(nats: dict[str, float]) -> str:
+    """The parts of a gap, the amortisation first."""
+    first, *others = [f"{name} {part:.2f}" for name, part in reversed(nats.items())]
+    return f"{first},\n{', '.join(others)}"
 
 
 def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) -> None:
@@ -130,7 +136,9 @@ def draw_posterior(ax: Axes, model: VAE, image: Tensor, gap: Gap, index: int) ->
     }
     densities = {"exact posterior": partial(model.joint_log_density, image)}
     densities |= {name: partial(log_q, q) for name, q in fitted.items()}
-    found = window(Plane(torch.zeros(2), torch.eye(2)), densities)
+    if "own" in gap.best:
+        densities["best q of its family"] = partial(log_q, take(gap.own.q, one))
+    found = window(Plane(torch.zeros(2), torch.eye(2)), densities, model.prior_family.reach())
     held = contours.draw_contours(ax, found, STYLES)
     figures.image_rows(
         ax.inset_axes((*free_corner(ax, found, held), INSET, INSET)),

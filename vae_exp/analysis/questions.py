@@ -111,7 +111,7 @@ def bottom_given_z(model: VAE, x: Tensor, seed: int) -> Answer:
     exactly if the pixel is independent of them given z.
     """
     draws = generator(seed, "questions", "a")
-    z = model.posterior(x).sample(torch.randn(1, len(x), model.latent_dim, generator=draws))[0]
+    z = model.posterior(x).sample(model.noise.draw(1, len(x), generator=draws))[0]
     precise = copy.deepcopy(model).double()
     some = x[:OTHERS]
     coins = torch.rand(some.shape, generator=draws).round()
@@ -199,7 +199,7 @@ def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answ
     draws = generator(seed, "questions", "c")
     before = exact_elbo_and_kl(student, x)
     for step in range(1, steps + 1):
-        noise = torch.randn(1, len(x), model.latent_dim, generator=draws)
+        noise = model.noise.draw(1, len(x), generator=draws)
         optimizer.zero_grad()
         bounds.loss(student.elbo_terms(x, noise).bound).backward()
         optimizer.step()

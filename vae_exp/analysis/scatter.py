@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_exp import figures
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import encoder_means
+from vae_exp.analysis.plane import Plane, window
 from vae_exp.data import Splits
 from vae_exp.models.vae import VAE
 from vae_exp.probability.gaussians import StandardGaussian
@@ -17,7 +18,6 @@ from vae_exp.probability.streams import generator
 
 MASSES = (0.393, 0.865, 0.989)  # what circles of 1, 2, 3 σ hold of a Gaussian in the plane
 HELD = "39, 86, 99 % of the prior's mass"
-CELLS = 200  # an axis, for the contours of a prior
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,19 @@ def principal_plane(z: Tensor) -> PrincipalPlane:
 
 
 @torch.no_grad()
-def draw_prior(ax: Axes, model: VAE) -> None:
-    """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian."""
-    reach = model.prior_family.reach()
-    axis = torch.linspace(-reach, reach, CELLS)
-    z = torch.cartesian_prod(axis, axis).flip(1).to(model.device)
-    log_density = model.log_prior(z).view(CELLS, CELLS).cpu()
+def draw_prior(ax: Axes, model: VAE) -> Tensor:
+    """Contours of a prior over the plane that hold as much of it as 1, 2, 3 σ of a Gaussian.
+
+    Returns two corners of the box that holds them: [2, 2].
+    """
+    plane = Plane(torch.zeros(2, device=model.device), torch.eye(2, device=model.device))
+    shown = window(plane, {"prior": model.log_prior}, model.prior_family.reach())
+    log_density = shown.log_densities["prior"].cpu()
     style: dict[str, Any] = {"color": "0.25", "linestyle": "--", "label": "prior"}
-    figures.isocontours(ax, axis, axis, log_density, MASSES, **style)
+    levels = figures.isocontours(ax, shown.xs, shown.ys, log_density, MASSES, **style)
+    within = log_density >= levels.min()
+    xs, ys = shown.xs[within.any(0)], shown.ys[within.any(1)]
+    return torch.stack([torch.stack([xs[0], ys[0]]), torch.stack([xs[-1], ys[-1]])])
 
 
 class Scatter:
@@ -82,9 +87,8 @@ class Scatter:
             jitter = torch.rand(len(z), generator=generator(seed, self.name)) - 0.5
             figures.latent_strip(ax, z[:, 0], labels, jitter, name, circles=standard)
         elif model.latent_dim == 2:
-            figures.latent_axes(ax, cover=z, circles=standard)
-            if not standard:
-                draw_prior(ax, model)
+            cover = z if standard else torch.cat([z, draw_prior(ax, model)])
+            figures.latent_axes(ax, cover=cover, circles=standard)
             figures.latent_scatter(ax, z, labels, name)
         else:
             plane = principal_plane(z)

@@ -55,8 +55,13 @@ def kl_to_prior(q: Posterior, prior: Distribution, seed: int) -> Tensor:
     exact = closed_form_kl(q, prior)
     if exact is not None:
         return exact
-    z = q.draw(SAMPLES, generator(seed, "kl"))
-    return (q.log_prob(z) - prior.log_prob(z)).mean(0)
+    draws = generator(seed, "kl")
+
+    def sampled(q: Posterior) -> Tensor:
+        z = q.draw(SAMPLES, draws)
+        return (q.log_prob(z) - prior.log_prob(z)).mean(0)
+
+    return torch.cat([sampled(part) for part in _blocks(q)])
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,7 @@ def calibration(q: Posterior, z: Tensor, seed: int = 0) -> Calibration:
     """
     z = z.double()
     if not isinstance(q, DiagonalGaussian | FullGaussian):
-        draws = q.draw(SAMPLES, generator(seed, "calibration"))
-        denser = q.log_prob(draws) > q.log_prob(z[None])
-        return Calibration(denser.double().mean(0), (draws < z).double().mean(0))
+        return _calibration_by_samples(q, z, generator(seed, "calibration"))
     scale, centred = q.scale(), z - q.mean
     noise = torch.linalg.solve_triangular(scale, centred[..., None], upper=False)[..., 0]
     square = noise.square().sum(-1)
@@ -115,6 +118,21 @@ def calibration(q: Posterior, z: Tensor, seed: int = 0) -> Calibration:
         torch.special.gammainc(half_dims, square / 2),  # χ² with Z degrees of freedom
         torch.special.ndtr(centred / scale.square().sum(-1).sqrt()),
     )
+
+
+def _calibration_by_samples(q: Posterior, z: Tensor, stream: torch.Generator) -> Calibration:
+    mass, ranks = [], []
+    for part, true in zip(_blocks(q), z.split(BLOCK), strict=True):
+        draws = part.draw(SAMPLES, stream)
+        denser = part.log_prob(draws) > part.log_prob(true[None])
+        mass.append(denser.double().mean(0))
+        ranks.append((draws < true).double().mean(0))
+    return Calibration(torch.cat(mass), torch.cat(ranks))
+
+
+def _blocks(q: Posterior) -> list[Posterior]:
+    """The q of BLOCK images at a time."""
+    return [q.at(slice(first, first + BLOCK)) for first in range(0, len(q.like), BLOCK)]
 
 
 def histogram_band(count: int, probability: float = 0.95) -> tuple[float, float]:

@@ -26,8 +26,9 @@ FRAME = 0.05  # of a window's width: the strip along its border that must be emp
 
 
 def has_rule(q: Posterior) -> bool:
-    """Whether ``hermite_elbo`` serves: a sample of q is made from at most two Gaussian numbers."""
-    return q.noise.kind == "gaussian" and q.noise.size <= MOST_DIMS
+    """Whether ``hermite_elbo`` serves: samples of q, or of each of its parts, take two numbers."""
+    noises = [part.noise for part in q.parts()]
+    return all(noise.kind == "gaussian" and noise.size <= MOST_DIMS for noise in noises)
 
 
 class Elbo(NamedTuple):
@@ -107,16 +108,29 @@ def hermite_elbo(log_joint: LogJoint, q: Posterior, *, nodes: int = 12) -> Tenso
     """ELBO of a q without Monte Carlo: E_q [log p(x, z) − log q(z)], [..] in nats, float64.
 
     The expectation is a product of Gauss–Hermite rules with ``nodes`` points an axis in the noise
-    ε of q. For a Gaussian q it is exact if log p(x, z) is a polynomial of degree below 2 ``nodes``
-    in each coordinate. A q as narrow as the posterior, like an encoder's or a fitted one, is right
-    to 1e-4 nats by 8 nodes; one that straddles several modes needs many more, so compare two
-    numbers of nodes. Raises UserError if a sample of q takes more than two Gaussian numbers.
+    ε of q; for a mixture, of each of its parts. For a Gaussian q it is exact if log p(x, z) is a
+    polynomial of degree below 2 ``nodes`` in each coordinate. A q as narrow as the posterior, like
+    an encoder's or a fitted one, is right to 1e-4 nats by 8 nodes; one that straddles several modes
+    needs many more, so compare two numbers of nodes. Raises UserError if a sample of q takes more
+    than two Gaussian numbers.
     """
     if not has_rule(q):
         raise UserError(
             f"Gauss–Hermite products need a q made from 1 or 2 Gaussian numbers, got "
             f"{q.noise.size} {q.noise.kind} ones: use svi.elbo_of"
         )
+    entropy, parts = q.entropy(), q.parts()
+
+    def energy(z: Tensor) -> Tensor:
+        log_joint_density = log_joint(z).double()
+        return log_joint_density if entropy is not None else log_joint_density - q.log_prob(z)
+
+    found = torch.stack([_expectation(energy, part, nodes) for part in parts]).mean(0)
+    return found if entropy is None else found + entropy.double()
+
+
+def _expectation(energy: LogJoint, q: Posterior, nodes: int) -> Tensor:
+    """E_q of a function z [S, .., Z] -> [S, ..] by a product of rules: [..] in float64."""
     dims, like = q.noise.size, q.like
     points, weights = (torch.from_numpy(part).to(like) for part in hermegauss(nodes))
     noise = torch.cartesian_prod(*[points] * dims).reshape(-1, dims)
@@ -124,15 +138,11 @@ def hermite_elbo(log_joint: LogJoint, q: Posterior, *, nodes: int = 12) -> Tenso
     weight = weight / math.sqrt(2 * math.pi) ** dims
     lead = like.shape[:-1]
     size = max(1, EVALUATIONS // max(1, math.prod(lead)))
-    entropy = q.entropy()
     total = torch.zeros(lead, dtype=torch.float64, device=like.device)
     for ε, w in zip(noise.split(size), weight.split(size), strict=True):
         z = q.sample(ε.view(-1, *[1] * len(lead), dims).expand(-1, *lead, -1))
-        energy = log_joint(z).double()
-        if entropy is None:
-            energy -= q.log_prob(z).double()
-        total += torch.tensordot(w.double(), energy, 1)
-    return total if entropy is None else total + entropy.double()
+        total += torch.tensordot(w.double(), energy(z), 1)
+    return total
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from vae_exp.inference.tiles import (
 
 GROWTH = 1.5  # of that square, as long as mass is found in what it grew by
 GROWTHS = 3  # at most, if nothing is known of the mass outside: to [−20.2, 20.2]
+FIRST = 12.0  # half the side of the first square at most, if it is: a ceiling makes others cheap
 LARGEST = 48.0  # half the side of the largest square, if it is: log N(48; 0, 1) is −1153
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
 ALIKE = 1500  # images of like peaks that are scanned together, far from the origin
@@ -39,7 +40,8 @@ def scan(source: CountedTable, rows: Tensor, progress: Progress) -> tuple[Suppor
     density seen and the half-width searched, [B] each.
     """
     dims, device = source.table.latent_dim, rows.device
-    count, width = len(rows), math.ceil(source.table.reach / SIDE - 0.5)
+    most = LARGEST if source.table.log_tail is None else FIRST
+    count, width = len(rows), math.ceil(min(source.table.reach, most) / SIDE - 0.5)
     peak = torch.full((count,), -math.inf, dtype=torch.float64, device=device)
     left_out, half_width = peak.clone(), peak.clone()
     pending = torch.arange(count, device=device)

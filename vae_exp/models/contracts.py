@@ -6,6 +6,8 @@ the numbers that likelihood and family read; they learn their sizes when a model
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,6 +17,8 @@ from vae_exp.probability.distributions import Distribution, Noise, Posterior
 
 Shape = tuple[int, ...]  # of an image: (height, width) or (height, width, channels)
 SHAPE: Shape = (28, 28)  # if none is given
+NEGLIGIBLE_MASS = 1e-8  # of a prior outside its reach
+FARTHEST = 64.0  # that a prior's reach is sought
 
 
 class Network(nn.Module, ABC):
@@ -62,17 +66,36 @@ class Prior(nn.Module, ABC):
     def forward(self) -> Distribution:
         """p(z) at the present parameters."""
 
-    def reach(self) -> float:
-        """Half the side of a box about the origin outside which the mass is below 1e-8."""
-        return 6.0
+    def connect(self, posterior: Callable[[Tensor], Posterior], shape: Shape) -> None:
+        """Take in a model's q(z | x), x [B, D], and the shape of its images; called once.
 
+        A prior that keeps ``posterior`` has none of its weights: they are the model's.
+        """
+
+    def reach(self) -> float:
+        """Half the side of a box about the origin outside which the mass is below 1e-8.
+
+        The least multiple of ½ for which ``log_tail`` says so, 64 at most; 6 if it says nothing.
+        """
+        if self.log_tail(FARTHEST) is None:
+            return 6.0
+        return 0.5 * bisect_left(range(int(2 * FARTHEST)), True, key=self._is_all_within, lo=1)
+
+    def _is_all_within(self, halves: int) -> bool:
+        tail = self.log_tail(0.5 * halves)
+        return tail is not None and tail < math.log(NEGLIGIBLE_MASS)
+
+    @torch.no_grad()
     def log_tail(self, half_side: float) -> float | None:
         """An upper bound on the log mass outside a box about the origin, in nats; None if unknown.
 
-        Exact evidence searches until this bound is negligible. If it is unknown, the search ends
-        if a ring about the box looks empty, and a mode far out may be missed.
+        It is the distribution's. Exact evidence searches until this bound is negligible. If it is
+        unknown, the search ends if a ring about the box looks empty, and a mode far out may be
+        missed.
         """
-        return None
+        p_z: Distribution = self()
+        tail = p_z.log_tail(half_side)
+        return None if tail is None else float(tail)
 
 
 class Likelihood(nn.Module, ABC):

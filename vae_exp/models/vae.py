@@ -94,6 +94,7 @@ class VAE(nn.Module):
         self.decoder = decoder or Decoder()
         self._require_memory()
         self._connect(self.encoder, self.decoder)
+        self.prior_family.connect(self.posterior, self.shape)
 
     @contextmanager
     def training_noise(self, noise: StepNoise) -> Iterator[None]:

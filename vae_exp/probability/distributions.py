@@ -1,7 +1,8 @@
 """What every density here can do: score a value, make a sample from given noise, tell its mean."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -56,6 +57,13 @@ class Distribution(ABC):
     def sample(self, noise: Tensor) -> Tensor:
         """A sample as a function of noise: [.., noise.size] -> [.., N]."""
 
+    def log_tail(self, half_side: float) -> Tensor | None:
+        """An upper bound on the log mass outside the box |z_i| ≤ half_side: [..] in nats, float64.
+
+        None if no bound is known.
+        """
+        return None
+
 
 class Posterior(Distribution):
     """A q(z) over a batch of images that can be fitted: samples are differentiable in parameters.
@@ -77,6 +85,14 @@ class Posterior(Distribution):
 
     def entropy(self) -> Tensor | None:
         """−E_q log q in closed form: [..] in nats; None if this family has none."""
+        return None
+
+    def parts(self) -> "Sequence[Posterior]":
+        """The q of equal weight that this q is a mixture of, each smooth in its noise: itself."""
+        return [self]
+
+    def near(self, gaussian: "Posterior") -> Self | None:
+        """A q of this family near a diagonal Gaussian, to start a fit from; None if unknown."""
         return None
 
     def at(self, index: Any) -> Self:
@@ -101,25 +117,39 @@ class Posterior(Distribution):
 
 
 class SampledMoments(Posterior):
-    """A q whose mean and covariance have no closed form: they come from samples of it."""
+    """A q whose mean and covariance have no closed form: they come from samples of it.
+
+    The noise is the same for each density and comes in pairs ε, −ε.
+    """
 
     MOMENTS = 2048  # samples
+    ROWS = 1 << 18  # z at a time
 
     @property
     def mean(self) -> Tensor:
         """E_q z: [.., Z]."""
-        return self._samples().mean(0)
+        total: Tensor = sum(z.sum(0) for z in self._samples())  # type: ignore[assignment]
+        return total / self.MOMENTS
 
     def scale(self) -> Tensor:
         """A lower-triangular L with covariance L Lᵀ: [.., Z, Z]."""
-        z = self._samples()
-        centred = z - z.mean(0)
-        covariance = torch.einsum("s...i,s...j->...ij", centred, centred) / len(z)
-        scale: Tensor = torch.linalg.cholesky(covariance)
+        mean = self.mean
+        total: Tensor = sum(  # type: ignore[assignment]
+            torch.einsum("s...i,s...j->...ij", z - mean, z - mean) for z in self._samples()
+        )
+        scale: Tensor = torch.linalg.cholesky(total / self.MOMENTS)
         return scale
 
-    def _samples(self) -> Tensor:
-        return self.draw(self.MOMENTS, torch.Generator().manual_seed(0))
+    def _samples(self) -> Iterator[Tensor]:
+        like, size = self.like, self.noise.size
+        draws = torch.Generator().manual_seed(0)
+        half = self.noise.draw(
+            self.MOMENTS // 2, generator=draws, device=like.device, dtype=like.dtype
+        )
+        lead = like.shape[:-1]
+        noise = torch.cat([half, -half]).view(-1, *[1] * len(lead), size)
+        for block in noise.split(max(1, self.ROWS // max(1, math.prod(lead)))):
+            yield self.sample(block.expand(-1, *lead, size))
 
 
 Q = TypeVar("Q", bound=Posterior)

@@ -40,6 +40,11 @@ class StandardGaussian(Distribution):
         """z = ε."""
         return noise
 
+    def log_tail(self, half_side: float) -> Tensor:
+        """log of Z · P(|z_i| > half_side), which is no less than the mass outside the box."""
+        zeros = torch.zeros(self.dims, dtype=torch.float64)
+        return gaussian_log_tail(zeros, zeros, half_side)
+
 
 @dataclass(frozen=True)
 class DiagonalGaussian(Posterior):
@@ -57,9 +62,17 @@ class DiagonalGaussian(Posterior):
         """z = mean + σ ε."""
         return sample_diag_gaussian(self.mean, self.log_std, noise=noise)
 
+    def noise_of(self, value: Tensor) -> Tensor:
+        """The ε of which z is made: (z − mean) / σ."""
+        return (value - self.mean) * torch.exp(-self.log_std)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(z), summed over dimensions."""
         return factorized_gaussian_log_density(self.mean, self.log_std, value)
+
+    def log_tail(self, half_side: float) -> Tensor:
+        """log Σ_i P(|z_i| > half_side): [..]."""
+        return gaussian_log_tail(self.mean, self.log_std, half_side)
 
     def entropy(self) -> Tensor:
         """½ Z (1 + log 2π) + Σ_i log σ_i."""
@@ -111,13 +124,22 @@ class FullGaussian(Posterior):
 
     def sample(self, noise: Tensor) -> Tensor:
         """z = mean + L ε."""
-        return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise)
+        return self.mean + torch.einsum("...ij,s...j->s...i", self.scale(), noise.to(self.mean))
+
+    def noise_of(self, value: Tensor) -> Tensor:
+        """The ε of which z is made: L⁻¹ (z − mean), [S, .., Z]."""
+        centred = (value - self.mean).movedim(0, -1)  # [B, Z, S]
+        noise: Tensor = torch.linalg.solve_triangular(self.scale(), centred, upper=False)
+        return noise.movedim(-1, 0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log N(L⁻¹ (z − mean); 0, I) − Σ log_std."""
-        centred = (value - self.mean).movedim(0, -1)  # [B, Z, S]
-        noise = torch.linalg.solve_triangular(self.scale(), centred, upper=False).movedim(-1, 0)
-        return standard_gaussian_log_density(noise) - self.log_std.sum(-1)
+        return standard_gaussian_log_density(self.noise_of(value)) - self.log_std.sum(-1)
+
+    def log_tail(self, half_side: float) -> Tensor:
+        """log Σ_i P(|z_i| > half_side): [..]."""
+        log_std = 0.5 * self.scale().double().square().sum(-1).log()
+        return gaussian_log_tail(self.mean, log_std, half_side)
 
     def entropy(self) -> Tensor:
         """½ Z (1 + log 2π) + Σ_i log L_ii."""
@@ -141,3 +163,14 @@ class FullGaussian(Posterior):
 def gaussian_entropy(log_std: Tensor) -> Tensor:
     """Entropy of a Gaussian whose Cholesky factor has diagonal exp(log_std): [.., Z] -> [..]."""
     return log_std.sum(-1) + 0.5 * log_std.shape[-1] * (1 + LOG_2PI)
+
+
+def gaussian_log_tail(mean: Tensor, log_std: Tensor, half_side: float) -> Tensor:
+    """log Σ_i P(|z_i| > half_side), z_i ~ N(mean_i, σ_i²): [.., Z] -> [..] in nats, float64.
+
+    It is no less than the log mass outside the box, whatever the correlations.
+    """
+    mean, std = mean.double(), log_std.double().exp()
+    sides = torch.cat([(mean - half_side) / std, (-mean - half_side) / std], -1)
+    log_tail: Tensor = torch.special.log_ndtr(sides).logsumexp(-1)
+    return log_tail
