@@ -179,10 +179,15 @@ def test_a_standard_error_is_the_spread_over_draws():
     found = scores(replace(masked, x=ALL_IMAGES.repeat(copies, 1)), many, samples=300)
     for method in (IMPORTANCE, FULL, DIAGONAL, ENCODER):
         spread = found[method].log_p_hidden.view(copies, 16).std(0)
-        told = found[method].error.view(copies, 16).mean(0)
+        errors = found[method].error.view(copies, 16)
+        usable = errors.isfinite()
+        told = errors.masked_fill(~usable, 0).sum(0) / usable.sum(0)
         # That of importance adds the errors of two sums as if they were independent.
         low = 0.6 if method != IMPORTANCE else 0.3
-        assert ((spread > low * told) & (spread < 1.6 * told)).all(), method
+        right = (spread > low * told) & (spread < 1.6 * told)
+        often = usable.double().mean(0) > 0.9  # else most copies are bounds
+        assert often.any(), method
+        assert right[often].all(), method
 
 
 def tiled(q: Q, copies: int) -> Q:
