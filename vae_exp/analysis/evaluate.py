@@ -14,17 +14,20 @@ from torch import Tensor
 
 from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
+from vae_exp.analysis.brackets import bracket_numbers, bracket_table
 from vae_exp.data import Splits
-from vae_exp.errors import check_positive
+from vae_exp.errors import UserError, check_positive
 from vae_exp.evaluation import ais, importance
+from vae_exp.evaluation.certificate import certificate, without_certificate
 from vae_exp.evaluation.estimates import elbo_terms, estimate, require_memory
 from vae_exp.evaluation.exact import evidence, is_exact
 from vae_exp.evaluation.gap import OUTSIDE, Gap, inference_gap
+from vae_exp.inference.lattice import Integral
 from vae_exp.inference.rounds import Best
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
-from vae_exp.ranges import Positive
+from vae_exp.ranges import NonNegative, Positive
 
 PARTS_DRAWN: dict[str, dict[str, Any]] = {
     "not Gaussian": {"color": "#832db6"},
@@ -68,6 +71,7 @@ class Evaluate:
         ais_images: Positive = 200,
         sandwich_images: Positive = 50,
         elbo_samples: Positive = 16,
+        certified: NonNegative = 0,
     ) -> None:
         for key, value in (
             ("task.images", 1 if images is None else images),
@@ -87,16 +91,20 @@ class Evaluate:
         self.ais_images = ais_images
         self.sandwich_images = sandwich_images
         self.elbo_samples = elbo_samples
+        self.certified = certified
 
     def unsuited(self, model: VAE, splits: Splits) -> str | None:
-        """None: beyond two latent dimensions AIS stands in for the exact evidence.
+        """None: beyond three latent dimensions AIS stands in for the exact evidence.
 
-        Raises UserError if memory cannot hold the images simulated.
+        Raises UserError if memory cannot hold the images simulated, or if a certificate is asked
+        for and there is none.
         """
         memory.require(
             self.sandwich_images * 4 * model.pixels * memory.COPIES,
             {"task.sandwich_images": self.sandwich_images},
         )
+        if self.certified and (reason := without_certificate(model)) is not None:
+            raise UserError(f"task.certified must be 0, got {self.certified}: {reason}")
         return None
 
     def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
@@ -108,6 +116,11 @@ class Evaluate:
             exact = None
             if is_exact(model):
                 exact = evidence(model, images, progress=stage("exact log p(x)"))
+            bracket = None
+            if self.certified:
+                bracket = certificate(
+                    model, images[: self.certified], progress=stage("certified log p(x)")
+                )
             elbo = elbo_terms(model, images, samples=self.elbo_samples, seed=seed).bound
             ladder = importance.iwae_ladder(
                 model, images, self.iwae, seed=seed, progress=stage("IWAE")
@@ -171,15 +184,20 @@ class Evaluate:
             tables[0].add_row("exact", f"{len(images):,}", *cells(exact.log_p_x), "")
             missed = int((~exact.converged).sum())
             tables[0].caption = (
-                f"{sandwich}; exact to {exact.error.max():.0e} nats an image; {missed} of "
+                f"{sandwich}; exact to {exact.error.max():.0e} nats an image, by "
+                f"{error_by(exact)}; {missed} of "
                 f"{len(images):,} miss the tolerance of {exact.tolerance:g}"
             )
             numbers["exact"] = {
                 **estimate(exact.log_p_x, "quadrature").as_dict(),
+                "error_by": error_by(exact),
                 "largest_error": exact.error.max().item(),
                 "tolerance": exact.tolerance,
                 "images_beyond_tolerance": missed,
             }
+            if bracket is not None:
+                tables.append(bracket_table(bracket, exact))
+                numbers["certified"] = bracket_numbers(bracket, exact)
         caption = (splits.caption, f"first {counted:,} test images ({test.origin})")
         return Findings(
             {
@@ -189,6 +207,11 @@ class Evaluate:
             numbers,
             tables,
         )
+
+
+def error_by(exact: Integral) -> str:
+    """How the error of the exact evidence was found."""
+    return "random shifts of the points" if exact.estimated else "halving the lattice's step"
 
 
 def numbers_of_best(best: Best[Any], truth: Tensor, truth_name: str) -> dict[str, Any]:
