@@ -1,5 +1,7 @@
 """What somebody else's run holds is read, never run; what does not fit is refused by name."""
 
+import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from omegaconf import OmegaConf
 from vae_exp import folders
 from vae_exp.cli.main import _main, main
 from vae_exp.errors import UserError
+from vae_exp.evaluation.estimates import estimate
 from vae_exp.runs import loading
-from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.weights import KEY, load_checkpoint
 
 
@@ -155,6 +158,17 @@ def test_every_artifact_of_a_run_tells_its_schema(finished_run: Path) -> None:
     assert read_metrics(finished_run)["schema"] == 1
     with safetensors.safe_open(finished_run / WEIGHTS, "pt") as file:
         assert file.metadata() == {KEY: '{"schema": 1, "latent_dim": 2}'}
+
+
+def test_a_number_that_is_not_finite_is_null_in_the_file_and_nan_to_its_reader(
+    tmp_path: Path,
+) -> None:
+    """The standard error of a test set of one image."""
+    test = {"elbo": estimate(torch.ones(1), "ELBO").as_dict()}
+    write_metrics(tmp_path, {"test": test})
+    text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["test"]["elbo"]["stderr"] is None
+    assert math.isnan(read_metrics(tmp_path)["test"]["elbo"]["stderr"])
 
 
 def test_a_checkpoint_of_another_latent_dim_is_refused_naming_both(theirs: Path) -> None:

@@ -65,7 +65,7 @@ def toy(latent_dim: int) -> Masked:
 def log_p_whole(masked: Masked) -> Tensor:
     """log p(x) of the 16 images by a plain sum over a grid of z: [16]."""
     dims = masked.model.latent_dim
-    axis = torch.linspace(-6, 6, {2: 241, 3: 61}[dims])
+    axis = torch.linspace(-6, 6, {2: 241, 3: 61, 4: 25}[dims])
     z = torch.cartesian_prod(*[axis] * dims)
     step = (axis[1] - axis[0]).item()
     log_joint = masked.model.joint_log_density_table(ALL_IMAGES, z).double()
@@ -133,12 +133,12 @@ def test_the_exact_score_is_that_of_brute_force():
     assert score.error.max() < 2e-3
 
 
-@pytest.mark.parametrize(("latent_dim", "reference"), [(2, EXACT), (3, TWO_PROPOSALS)])
+@pytest.mark.parametrize(("latent_dim", "reference"), [(2, EXACT), (3, EXACT), (4, TWO_PROPOSALS)])
 def test_importance_agrees_with_brute_force_within_its_error(latent_dim: int, reference: str):
     masked = toy(latent_dim)
     found = scores(masked, fitted(masked), samples=4000)
     assert next(iter(found)) == reference
-    assert (EXACT in found) == (latent_dim <= 2)
+    assert (EXACT in found) == (latent_dim <= 3)
     for method in {IMPORTANCE, reference} - {EXACT}:
         far = (found[method].log_p_hidden - brute_force(masked)).abs()
         assert (found[method].pareto_k < 0.7).all()
@@ -179,10 +179,15 @@ def test_a_standard_error_is_the_spread_over_draws():
     found = scores(replace(masked, x=ALL_IMAGES.repeat(copies, 1)), many, samples=300)
     for method in (IMPORTANCE, FULL, DIAGONAL, ENCODER):
         spread = found[method].log_p_hidden.view(copies, 16).std(0)
-        told = found[method].error.view(copies, 16).mean(0)
+        errors = found[method].error.view(copies, 16)
+        usable = errors.isfinite()
+        told = errors.masked_fill(~usable, 0).sum(0) / usable.sum(0)
         # That of importance adds the errors of two sums as if they were independent.
         low = 0.6 if method != IMPORTANCE else 0.3
-        assert ((spread > low * told) & (spread < 1.6 * told)).all(), method
+        right = (spread > low * told) & (spread < 1.6 * told)
+        often = usable.double().mean(0) > 0.9  # else most copies are bounds
+        assert often.any(), method
+        assert right[often].all(), method
 
 
 def tiled(q: Q, copies: int) -> Q:
@@ -320,7 +325,7 @@ def test_the_figure_is_whole_and_the_table_fits_80_columns(top: Findings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent_dim", [1, 3])
+@pytest.mark.parametrize("latent_dim", [1, 3, 4])
 def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -331,8 +336,8 @@ def test_any_latent_dimension_and_mask_will_do(latent_dim: int, splits: Splits):
     for fig in found.figures.values():
         assert_no_text_is_cut_or_covered(fig)
     table = printed(found)
-    assert ("exact" in table.split("importance")[0]) == (latent_dim == 1)
-    assert ("stands in" in " ".join(table.split())) == (latent_dim == 3)
+    assert ("exact" in table.split("importance")[0]) == (latent_dim <= 3)
+    assert ("stands in" in " ".join(table.split())) == (latent_dim == 4)
 
 
 @pytest.mark.slow

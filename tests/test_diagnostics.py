@@ -28,7 +28,7 @@ from vae_exp.evaluation.diagnostics import (
     calibration,
     kl_to_prior,
 )
-from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.evaluation.estimates import elbo_terms, intervals
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.models.networks import Decoder, Encoder
@@ -173,6 +173,40 @@ def test_moments_of_the_aggregate_are_those_of_its_draws() -> None:
     draws = shifted.sample(normal(2000, 400, 3, seed=6)).reshape(-1, 3)
     torch.testing.assert_close(found.mean, draws.mean(0), atol=0.01, rtol=0)
     torch.testing.assert_close(found.covariance, draws.T.cov(), atol=0.02, rtol=0.01)
+
+
+def test_the_error_of_the_aggregate_kl_holds_though_all_images_share_one_mixture() -> None:
+    sets, count = 60, 150
+    means = normal(sets, count, 2, seed=8)
+    found = [
+        aggregate_of(DiagonalGaussian(mean, torch.full_like(mean, -2.0)), seed)
+        for seed, mean in enumerate(means)
+    ]
+    for values in ("kl", "kl_left_out"):
+        own = torch.stack([getattr(each, values) for each in found])  # [sets, images]
+        said = (own.std(1) / math.sqrt(count)).square().mean().sqrt()
+        assert abs(said / own.mean(1).std() - 1) < 0.3, values
+
+
+def test_the_errors_of_moments_are_their_spread_over_sets_of_images() -> None:
+    sets, count = 200, 100
+    means = normal(sets, count, 2, seed=9).square()
+    found = [diagnostics.mean_variance(DiagonalGaussian(m, m)) for m in means]
+    said = [diagnostics.mean_variance_error(DiagonalGaussian(m, m)) for m in means]
+    spread = torch.stack(found).std(0)
+    assert ((torch.stack(said).square().mean(0).sqrt() / spread - 1).abs() < 0.3).all()
+
+
+def test_an_interval_of_a_quantile_covers_it_as_often_as_it_says() -> None:
+    draws = normal(400, 101, seed=10)
+    covered = []
+    for sample in draws:
+        low, high = intervals(sample)["median"]
+        assert low is not None
+        assert high is not None
+        covered.append(low <= 0 <= high)
+    assert 0.9 < sum(covered) / len(covered) <= 0.99
+    assert intervals(draws[0, :5])["quantile_95"][1] is None
 
 
 def test_equal_q_have_an_aggregate_of_their_own_kl_and_no_information() -> None:

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from vae_exp import figures
 from vae_exp.analysis import contours
-from vae_exp.analysis.evaluate import gap_figure
+from vae_exp.analysis.gap_shown import gap_figure
 from vae_exp.figures.page import floats
 
 LONG = ("bundled 8×8 digits brought to 28×28 (not MNIST), threshold > 0.5", "x" * 40, "seed 0") * 2

@@ -15,7 +15,7 @@ import torch
 from conftest import refusal
 
 from vae_exp import folders, parts
-from vae_exp.analysis.evaluate import by_class
+from vae_exp.analysis.gap_shown import by_class
 from vae_exp.analysis.scatter import Scatter
 from vae_exp.cli import main as cli
 from vae_exp.config.composing import composed, parse, plain_config

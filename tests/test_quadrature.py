@@ -261,11 +261,11 @@ def test_the_error_tightens_with_the_tolerance() -> None:
 
 @pytest.mark.parametrize("latent_dim", [3, 20])
 def test_more_than_two_latent_dimensions_are_refused(latent_dim: int) -> None:
-    model = VAE(latent_dim, Encoder((5,)), Decoder((5,)), shape=(4,))
+    model = small_vae(latent_dim)
     with pytest.raises(UserError, match=f"latent_dim 1 or 2, got {latent_dim}"):
-        evidence(model, all_images().float())
+        integrate(vae_table(model, all_images()))
     with torch.no_grad(), pytest.raises(UserError, match=f"got {latent_dim}"):
-        hermite_elbo(lambda z: z.sum(-1), model.posterior(all_images().float()))
+        hermite_elbo(lambda z: z.sum(-1), model.posterior(all_images()))
 
 
 # --- in blocks

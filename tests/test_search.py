@@ -65,7 +65,7 @@ def test_a_job_that_was_cut_off_goes_on_and_its_trial_learns_what_it_found(
     ]
     last = capfd.readouterr().out.splitlines()[-1]
     best = table[found.index(max(found))]
-    assert last.startswith(f"best val/elbo {max(found):.2f}, by: ")
+    assert last.startswith(f"best val/elbo {max(found):.2f} ± ")
     assert f" lr={best['lr']} " in last
     assert "search" not in last
 

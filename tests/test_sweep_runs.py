@@ -215,7 +215,8 @@ def test_a_search_maximises_val_elbo_says_the_command_and_goes_on(
     assert study.best_value == max(float(row["val/elbo"]) for row in table)
     assert len({trial.params["lr"] for trial in study.trials}) == 3
     line = out.splitlines()[-1]
-    assert line.startswith(f"best val/elbo {study.best_value:.2f}, by: {command()} ")
+    assert line.startswith(f"best val/elbo {study.best_value:.2f} ± ")
+    assert f", by: {command()} " in line
     assert f"lr={study.best_params['lr']}" in line
     assert f"batch_size={study.best_params['batch_size']}" in line
     assert "data.source=digits" in line

@@ -4,38 +4,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
 from vae_exp import figures, memory
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import NAMES, best_foretold
 from vae_exp.analysis.completion_figure import draw
+from vae_exp.analysis.completion_scores import cell, score_numbers, score_table
 from vae_exp.data import Split, Splits
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError, check_positive
 from vae_exp.evaluation import completion, masks
-from vae_exp.evaluation.completion import (
-    DIAGONAL,
-    ENCODER,
-    EXACT,
-    FULL,
-    TWO_PROPOSALS,
-    Inference,
-    Masked,
-    Score,
-)
-from vae_exp.evaluation.estimates import estimate
-from vae_exp.inference.importance import UNRELIABLE
+from vae_exp.evaluation.completion import Inference, Masked, Score
 from vae_exp.models.vae import VAE
 from vae_exp.probability.streams import generator
 from vae_exp.ranges import NonNegative, Positive
 
-LABELS = {FULL: "full q, SVI", DIAGONAL: "diagonal q, SVI", ENCODER: "encoder, hidden = 0"}
 BLOCK = 20  # images at a time
 
 
@@ -133,7 +120,9 @@ class Completion:
         label = None if split.labels is None else int(split.labels[index])
         shown = "an image" if label is None else f"a {splits.source.class_name(label)}"
         method, score = next(iter(scored.items()))
-        foretold = f"log p(hidden | visible) = {score.log_p_hidden.item():.2f} nats ({method})"
+        value = cell(score.log_p_hidden, score.error, score.higher, score.lower)
+        equals = "" if score.error.isinf().any() else "= "
+        foretold = f"log p(hidden | visible) {equals}{value} nats ({method})"
         for fig in pictures:
             title = f"Inferring {shown} from {masks.in_words(self.mask)}"
             fig.suptitle(figures.plain(title), fontsize=11)
@@ -143,7 +132,7 @@ class Completion:
                 figures.plain(f"mask={self.mask} is visible"),
                 f"{image} ({split.origin}){why}",
                 f"latent dimension {model.latent_dim}",
-                foretold.replace("-", "−"),
+                foretold,
             )
         numbers = {
             "mask": self.mask,
@@ -208,70 +197,14 @@ class Completion:
 
     def fit_numbers(self, found: Inference) -> dict[str, Any]:
         """What SVI found for one image, for metrics.json."""
-        reached = found.restarts[:, 0]
+        reached, errors = found.restarts[:, 0], found.restart_errors[:, 0]
         return {
             "elbo_visible": reached.max().item(),
+            "elbo_visible_error": errors[reached.argmax()].item(),
             "restarts": self.restarts,
             "restarts_that_agree": found.agreeing,
             "elbo_of_restarts": reached.tolist(),
+            "errors_of_restarts": errors.tolist(),
             "mean": found.diagonal.mean[0].tolist(),
             "log_std": found.diagonal.log_std[0].tolist(),
         }
-
-
-def score_numbers(score: Score) -> dict[str, Any]:
-    """A score for metrics.json: of one image, or means over several with standard errors."""
-    trusted = score.pareto_k <= UNRELIABLE
-    numbers: dict[str, Any]
-    if len(trusted) == 1:
-        numbers = {"log_p_hidden": score.log_p_hidden.item(), "error": score.error.item()}
-        kl: Any = score.kl.item()
-    else:
-        numbers = {
-            "log_p_hidden": estimate(score.log_p_hidden, "mean over images").as_dict(),
-            "largest_error": score.error.max().item(),
-        }
-        kl = estimate(score.kl, "mean over images").as_dict()
-    numbers["trusted"] = trusted.double().mean().item()
-    return numbers if score.kl.isnan().any() else {**numbers, "kl": kl}
-
-
-def score_table(scored: dict[str, Score], subject: str, samples: int) -> Table:
-    """Every method's log p(hidden | visible), how far it is from the first, and each q's KL."""
-    reference, best = next(iter(scored.items()))
-    many = len(best.error) > 1
-    title = f"log p(hidden | visible) in nats, {subject}"
-    table = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", no_wrap=True)
-    for heading in ("mean" if many else "value", f"− {reference[-5:]}", "KL", f"k̂ > {UNRELIABLE}"):
-        table.add_column(heading, justify="right")
-    for name, score in scored.items():
-        doubtful = 1 - (score.pareto_k <= UNRELIABLE).double().mean().item()
-        table.add_row(
-            LABELS.get(name, name),
-            cell(score.log_p_hidden, score.error),
-            "" if score is best else cell(score.log_p_hidden - best.log_p_hidden, score.error),
-            "" if score.kl.isnan().any() else cell(score.kl),
-            "" if name == EXACT else f"{doubtful:.0%}" if many else "yes" if doubtful else "no",
-        )
-    table.caption = (
-        f"± {'standard error over images' if many else 'Monte Carlo standard error'}. KL is from "
-        f"q to p(z | visible). A q's value is log of the mean of p(hidden | z) over {samples:,} "
-        "z ~ q; importance weighs each by p(z, visible) / q(z). If k̂ > 0.7 a few z carry the "
-        "mean: do not trust it. A mode that no z fell into shows in no k̂."
-    )
-    if reference == TWO_PROPOSALS:
-        table.caption += (
-            " Beyond two latent dimensions nothing is exact: log p(x) − log p(visible), each by "
-            "importance sampling from a q of its own, stands in."
-        )
-    return table
-
-
-def cell(values: Tensor, error: Tensor | None = None) -> str:
-    """A value ± its own error, or the mean of several ± its standard error over images."""
-    if len(values) > 1:
-        text = str(estimate(values, ""))
-    else:
-        text = f"{values.item():.2f}" + ("" if error is None else f" ± {error.item():.2f}")
-    return text.replace("-", "−")

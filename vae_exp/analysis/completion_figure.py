@@ -1,5 +1,6 @@
 """The pictures of one completion: densities of z, images, and the trace of SVI."""
 
+import math
 from collections.abc import Callable, Collection
 
 import torch
@@ -120,7 +121,7 @@ def draw_densities(
     The encoder's q is drawn if that leaves the others their room, else only its place is told.
     """
     dims, place = masked.model.latent_dim, found.encoder.mean[0]
-    labels = {name: f"{name}: KL {score.kl.item():.2g}" for name, score in scored.items()}
+    labels = {name: f"{name}: KL {rounded_kl(score)}" for name, score in scored.items()}
     labels[JOINT] = "p(z | visible)" if dims == 1 else JOINT
     densities = {JOINT: at_rows(masked.log_joint)}
     densities |= {name: at_rows(q.log_prob) for name, q in found.by_name().items()}
@@ -150,6 +151,14 @@ def draw_densities(
         ax.set_ylabel("second widest axis of full q")
     drawn = "densities" if dims == 1 else "contours hold 50, 80, 95 % of the mass"
     ax.set_title(f"what the visible pixels say of z\n{drawn}; KL in nats", fontsize=9)
+
+
+def rounded_kl(score: Score) -> str:
+    """The KL of one image with its error, if that shows in the two digits that are drawn."""
+    kl, error = score.kl.item(), score.kl_error.item()
+    if math.isinf(error):
+        return f"≥ {kl:.2g}"
+    return f"{kl:.2g} ± {error:.1g}" if error > 0.05 * abs(kl) else f"{kl:.2g}"
 
 
 def draw_key(ax: Axes, densities: Axes) -> None:

@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
+from vae_exp.analysis.bars import progress_bar
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.evaluate import progress_bar
 from vae_exp.data import Splits
 from vae_exp.evaluation.estimates import elbo_terms, estimate
 from vae_exp.evaluation.evidence import evidence

@@ -91,7 +91,8 @@ class PosteriorAtlas:
                     f"gap {sum(nats.values()):.2f} nats: {in_two_lines(nats)}",
                     fontsize=8,
                 )
-                numbers.setdefault(kind, []).append({"index": index, **nats})
+                error = exact.error[index].item()
+                numbers.setdefault(kind, []).append({"index": index, **nats, "error": error})
         handles, labels = axes[0, 0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
         figures.caption(
@@ -99,6 +100,7 @@ class PosteriorAtlas:
             splits.caption,
             f"{rows} each of the first {len(x)} {NAMES[split.name]} images ({split.origin})",
             "contours and bands hold 50, 80 and 95 % of the mass",
+            f"log p(x) is exact to {exact.error.max():.0e} nats",
         )
         return Findings({self.name: fig}, numbers)
 

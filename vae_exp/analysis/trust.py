@@ -17,7 +17,7 @@ from vae_exp.data import Splits
 from vae_exp.errors import UserError, check_positive
 from vae_exp.evaluation import diagnostics
 from vae_exp.evaluation.diagnostics import ACTIVE, LEVELS, Aggregate, Calibration
-from vae_exp.evaluation.estimates import Estimate, estimate
+from vae_exp.evaluation.estimates import Estimate, estimate, intervals, quantiles
 from vae_exp.evaluation.importance import importance
 from vae_exp.evaluation.simulation import simulate
 from vae_exp.figures import calibration
@@ -39,6 +39,7 @@ class Examination:
     """All that the verdict, the table and the figure rest on."""
 
     variance: Tensor  # [Z] of the encoder's mean over the test images
+    variance_error: Tensor  # [Z] its standard error
     kl: Tensor  # [N] in nats
     kl_per_dimension: Tensor | None  # [N, Z] in nats
     weights: Importance
@@ -113,6 +114,7 @@ class Trust:
             mixing = bars.add_task("aggregate posterior", total=1.0)
             return Examination(
                 diagnostics.mean_variance(q),
+                diagnostics.mean_variance_error(q),
                 diagnostics.kl_to_prior(q, model.prior, seed),
                 diagnostics.kl_per_dimension(q, model.prior),
                 importance(
@@ -142,6 +144,7 @@ class Trust:
                 "latent_dim": len(found.variance),
                 "threshold": ACTIVE,
                 "variance_of_mean": found.variance.tolist(),
+                "variance_of_mean_stderr": found.variance_error.tolist(),
                 "images": len(found.kl),
             },
             "kl": estimate(found.kl, "KL to the prior").as_dict(),
@@ -152,7 +155,9 @@ class Trust:
                 "samples": self.samples,
                 "seed": seed,
                 "effective_samples": quantiles(weights.effective_samples),
+                "effective_samples_intervals": intervals(weights.effective_samples),
                 "pareto_k": quantiles(weights.pareto_k),
+                "pareto_k_intervals": intervals(weights.pareto_k),
                 "pareto_k_above_0.7": unreliable(weights).as_dict(),
             },
             "calibration": {
@@ -169,7 +174,9 @@ class Trust:
             "aggregate": {
                 "images": len(mixed.kl),
                 "mean": mixed.mean.tolist(),
+                "mean_stderr": mixed.mean_error.tolist(),
                 "covariance": mixed.covariance.tolist(),
+                "variance_stderr": mixed.variance_error.tolist(),
                 **{name: value.as_dict() for name, value in divergences(found, seed).items()},
             },
         }
@@ -194,20 +201,6 @@ def unreliable(weights: Importance) -> Estimate:
     return estimate((weights.pareto_k > UNRELIABLE).double(), f"share with k̂ > {UNRELIABLE}")
 
 
-def quantiles(values: Tensor) -> dict[str, float | None]:
-    """Median and the 5 and 95 % quantiles; None if one is infinite, as JSON has no such number.
-
-    The nearest values are taken, so that an infinite one next to a finite one does no harm.
-    """
-    levels = torch.tensor([0.05, 0.5, 0.95]).to(values)
-    found = values.quantile(levels, interpolation="nearest").tolist()
-    names = ("quantile_05", "median", "quantile_95")
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in zip(names, found, strict=True)
-    }
-
-
 def table_of(found: Examination, verdict: dict[str, str], splits: Splits, samples: int) -> Table:
     """The verdict, and below it a section for each kind of evidence."""
     table = Table(title=f"Can the encoder's q be trusted? {splits.caption}", show_header=False)
@@ -219,7 +212,9 @@ def table_of(found: Examination, verdict: dict[str, str], splits: Splits, sample
     table.add_section()
     test, dims = f"{len(found.kl):,} test images", len(found.variance)
     table.add_row("active units", f"{int((found.variance > ACTIVE).sum())} of {dims}, {test}")
-    table.add_row("variance of q's mean", listed([f"{v:.3f}" for v in found.variance]))
+    table.add_row(
+        "variance of q's mean", listed(with_errors(found.variance, found.variance_error, 3))
+    )
     table.add_row(r"KL(q(z|x) ‖ p(z))", f"{nats(estimate(found.kl, ''))} nats, {test}")
     if found.kl_per_dimension is not None:
         kl = [nats(estimate(values, "")) for values in found.kl_per_dimension.T]
@@ -248,10 +243,12 @@ def table_of(found: Examination, verdict: dict[str, str], splits: Splits, sample
     table.add_row("test of uniform ranks", f"p {shown}{of}")
 
     table.add_section()
-    between, variance = divergences(found, 0), found.aggregate.covariance.diagonal()
+    between, mixed = divergences(found, 0), found.aggregate
+    means = with_errors(mixed.mean, mixed.mean_error, 2)
+    variances = with_errors(mixed.covariance.diagonal(), mixed.variance_error, 2)
     count = len(found.aggregate.kl)
-    table.add_row("aggregate q(z): mean", listed([f"{v:.2f}" for v in found.aggregate.mean]))
-    table.add_row("    variance", listed([f"{v:.2f}" for v in variance]))
+    table.add_row("aggregate q(z): mean", listed(means))
+    table.add_row("    variance", listed(variances))
     table.add_row("    KL to the prior", f"{between['kl_lower']} to {between['kl_upper']} nats")
     table.add_row(
         "    information on the image",
@@ -264,6 +261,12 @@ def table_of(found: Examination, verdict: dict[str, str], splits: Splits, sample
 def nats(number: Estimate) -> str:
     """A small quantity with three digits."""
     return f"{number.mean:.3f} ± {number.stderr:.3f}"
+
+
+def with_errors(values: Tensor, errors: Tensor, digits: int) -> list[str]:
+    """Numbers with their standard errors."""
+    pairs = zip(values.tolist(), errors.tolist(), strict=True)
+    return [f"{value:.{digits}f} ± {error:.{digits}f}" for value, error in pairs]
 
 
 def listed(values: list[str]) -> str:

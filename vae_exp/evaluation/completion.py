@@ -10,22 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_exp.evaluation.exact import evidence, is_exact, vae_table
+from vae_exp.evaluation.exact import evidence, has_grid, is_exact, vae_table
 from vae_exp.inference import svi
-from vae_exp.inference.importance import Importance, weigh
+from vae_exp.inference.importance import Importance, doubtful, weigh
 from vae_exp.inference.lattice import integrate
-from vae_exp.inference.quadrature import elbo_of, posterior_grid
+from vae_exp.inference.quadrature import elbo_of, elbo_with_error, posterior_grid
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior, combined
 from vae_exp.probability.gaussians import DiagonalGaussian, FullGaussian
 from vae_exp.probability.streams import generator, stream_seed
 
 EXACT = "exact"
-TWO_PROPOSALS = "importance, two q"  # stands in for EXACT if latent_dim > 2
+TWO_PROPOSALS = "importance, two q"  # stands in for EXACT if latent_dim > 3
 IMPORTANCE = "importance, one q"
 FULL, DIAGONAL, ENCODER = "full q", "diagonal q", "encoder"
 AGREE = 0.1  # nats
-NODES = 32  # of Gauss-Hermite an axis: half an image leaves posteriors wide
 POINTS = 8192  # z at a time, and from a proposal for the posterior of one image
 NEGLIGIBLE = 1e-8  # of the largest weight
 
@@ -52,6 +51,10 @@ class Masked:
         """log p(z, visible pixels): [.., B, Z] -> [.., B] in nats."""
         return self.model.joint_log_density(self.visible, z, self.pixels)
 
+    def of_images(self, rows: Tensor) -> svi.LogJoint:
+        """``log_joint`` of some of the images."""
+        return Masked(self.model, self.x[rows], self.seen).log_joint
+
     @torch.no_grad()
     def complete(self, z: Tensor) -> Tensor:
         """The visible pixels joined to the means of p(hidden | z): [.., B, Z] -> [.., B, D]."""
@@ -71,6 +74,7 @@ class Inference:
     encoder: Posterior
     trace: Tensor  # [steps, B] ELBO estimates in nats of the diagonal q that won
     restarts: Tensor  # [R, B] ELBO in nats that each restart of the diagonal q reached
+    restart_errors: Tensor  # [R, B] of these, in nats
 
     @property
     def agreeing(self) -> int:
@@ -88,14 +92,20 @@ class Score(NamedTuple):
     """log p(hidden | visible) of every image by one method, and more: [B] each, float64.
 
     ``error`` is one Monte Carlo standard error, or for the exact value a bound. If ``pareto_k``
-    is above 0.7 a few z carry the mean, so that neither can be trusted; it is −∞ if nothing is
-    sampled. ``kl`` is KL(q ‖ p(z | visible)), nan if there is no q.
+    is above 0.7 a few z carry a mean of weights, which is then a lower bound only: ``error`` is
+    infinite, and ``higher`` and ``lower`` tell on which side the truth may lie, on both if two
+    doubtful means are subtracted. ``pareto_k`` is −∞ if nothing is sampled. ``kl`` is
+    KL(q ‖ p(z | visible)) and ``kl_error`` how far it may be off; that is infinite if it is a lower
+    bound, and both are nan if there is no q.
     """
 
     log_p_hidden: Tensor
     error: Tensor
     pareto_k: Tensor
     kl: Tensor
+    kl_error: Tensor
+    higher: Tensor
+    lower: Tensor
 
 
 def infer(
@@ -120,21 +130,24 @@ def infer(
     )
     starts = svi.promising_starts(masked.log_joint, prior.sample(noise), images, starts=restarts)
     fit = svi.fit(masked.log_joint, starts, samples=samples, steps=steps, generator=generator)
-    reached = elbo_of(masked.log_joint, fit.q, generator=generator)
+    reached, errors = elbo_with_error(
+        masked.log_joint, fit.q, of_images=masked.of_images, generator=generator
+    )
     diagonal = svi.best_of_starts(fit.q, reached)
     with torch.no_grad():
         encoder = masked.model.posterior(torch.where(masked.seen, masked.x, 0.0))
     return Inference(
-        fit_full(masked.log_joint, diagonal, steps, 4 * samples, generator),
+        fit_full(masked, diagonal, steps, 4 * samples, generator),
         diagonal,
         encoder,
         fit.trace[:, reached.argmax(0), torch.arange(images)],
         reached,
+        errors,
     )
 
 
 def fit_full(
-    log_joint: svi.LogJoint,
+    masked: Masked,
     start: DiagonalGaussian,
     steps: int,
     samples: int,
@@ -142,9 +155,12 @@ def fit_full(
 ) -> FullGaussian:
     """The full-covariance q that SVI makes of a diagonal one, or that one if it is better."""
     tilted = FullGaussian.from_diagonal(start)
-    fit = svi.fit(log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=generator)
+    fit = svi.fit(
+        masked.log_joint, tilted, samples=samples, steps=steps, lr=0.05, generator=generator
+    )
     both = combined(torch.stack, [tilted, fit.q])
-    return svi.best_of_starts(both, elbo_of(log_joint, both, generator=generator))
+    elbo = elbo_of(masked.log_joint, both, of_images=masked.of_images, generator=generator)
+    return svi.best_of_starts(both, elbo)
 
 
 def scores(
@@ -152,7 +168,7 @@ def scores(
 ) -> dict[str, Score]:
     """log p(hidden | visible) of every image by every method, the most reliable first.
 
-    exact: log p(x) − log p(visible), two integrals. If latent_dim > 2, importance with two q:
+    exact: log p(x) − log p(visible), two integrals. If latent_dim > 3, importance with two q:
     the same difference, each sampled from a q that was fitted to it. Importance with one q:
     log Σ_s w_s p(hidden | z_s) / Σ_s w_s with w = p(z, visible) / q(z). Of a q itself: log of the
     mean of p(hidden | z) over z ~ q, which is no bound: it may exceed the exact value.
@@ -163,17 +179,27 @@ def scores(
     log_whole = model.log_joint_of_each(x)
     log_visible = model.log_joint_of_each(masked.visible, pixels)
     log_hidden = model.log_likelihood_of_each(x[:, hidden], hidden)
+
+    def log_visible_of(rows: Tensor) -> svi.LogJoint:
+        return model.log_joint_of_each(masked.visible[rows], pixels)
+
     none = torch.full((len(x),), math.nan, dtype=torch.float64)
-    unsampled = torch.full_like(none, -math.inf)
+    unsampled, no = torch.full_like(none, -math.inf), torch.zeros(len(x), dtype=torch.bool)
 
     def weighed(log_joint: svi.LogJoint, q: Posterior, stream: str = "one q") -> Importance:
         key = stream_seed(seed, "completion", stream)
         return weigh(log_joint, q, (samples,), seed=key, first=first)
 
     def difference(whole: Importance, visible: Importance) -> Score:
-        error = torch.hypot(standard_error(whole, samples), standard_error(visible, samples))
-        k = torch.maximum(whole.pareto_k, visible.pareto_k)
-        return Score(whole.bounds[samples] - visible.bounds[samples], error, k, none)
+        return Score(
+            whole.bounds[samples] - visible.bounds[samples],
+            torch.hypot(standard_error(whole, samples), standard_error(visible, samples)),
+            torch.maximum(whole.pareto_k, visible.pareto_k),
+            none,
+            none,
+            doubtful(whole.pareto_k),
+            doubtful(visible.pareto_k),
+        )
 
     proposal = wider(found.full)
     visible = weighed(log_visible, proposal)
@@ -182,14 +208,17 @@ def scores(
         exact_whole, exact_visible = evidence(model, x), evidence(model, masked.visible, pixels)
         log_p_visible = exact_visible.log_p_x
         error = exact_whole.error + exact_visible.error
-        scored[EXACT] = Score(exact_whole.log_p_x - log_p_visible, error, unsampled, none)
+        visible_error = exact_visible.error
+        difference_of_two = exact_whole.log_p_x - log_p_visible
+        scored[EXACT] = Score(difference_of_two, error, unsampled, none, none, no, no)
     else:
         log_p_visible = visible.bounds[samples]
+        visible_error = standard_error(visible, samples)
         unmasked = Masked(model, x, torch.ones_like(masked.seen))
         with torch.no_grad():
             start = svi.diagonal_of(model.posterior(x))
         draws = generator(seed, "completion", "whole", first)
-        own = wider(fit_full(unmasked.log_joint, start, len(found.trace), 16, draws))
+        own = wider(fit_full(unmasked, start, len(found.trace), 16, draws))
         scored[TWO_PROPOSALS] = difference(weighed(log_whole, own, "two q"), visible)
     # At the same z as the visible pixels, so that Σ w is the same sum in both.
     scored[IMPORTANCE] = difference(weighed(log_whole, proposal), visible)
@@ -201,16 +230,27 @@ def scores(
 
         drawn = weighed(predictive, q)
         draws = generator(seed, "completion", "kl", first)
-        kl = log_p_visible - elbo_of(log_visible, q, nodes=NODES, generator=draws)
+        elbo = elbo_with_error(log_visible, q, of_images=log_visible_of, generator=draws)
         scored[name] = Score(
-            drawn.bounds[samples], standard_error(drawn, samples), drawn.pareto_k, kl
+            drawn.bounds[samples],
+            standard_error(drawn, samples),
+            drawn.pareto_k,
+            log_p_visible - elbo.value,
+            visible_error + elbo.error,
+            doubtful(drawn.pareto_k),
+            no,
         )
     return scored
 
 
 def standard_error(drawn: Importance, samples: int) -> Tensor:
-    """Of log (1/S) Σ w, by the delta method: √(1/ESS − 1/S), [B] in nats."""
-    return (1 / drawn.effective_samples - 1 / samples).clamp(min=0).sqrt()
+    """Of log (1/S) Σ w, by the delta method: √(1/ESS − 1/S), [B] in nats.
+
+    It is below 1 however far a few large weights are from the mean, so it is infinite if they are
+    said to be few by k̂.
+    """
+    error = (1 / drawn.effective_samples - 1 / samples).clamp(min=0).sqrt()
+    return error.masked_fill(doubtful(drawn.pareto_k), math.inf)
 
 
 def wider(q: FullGaussian) -> FullGaussian:
@@ -231,7 +271,7 @@ def posterior_points(
 
     A grid over all its mass if latent_dim <= 2, else importance sampling from q.
     """
-    if is_exact(masked.model):
+    if has_grid(masked.model):
         table = vae_table(masked.model, masked.visible, masked.pixels)
         grid = posterior_grid(table, integrate(table), 0)
         z, weights = grid.points.to(masked.x), grid.weights

@@ -45,6 +45,11 @@ def mean_variance(q: Posterior) -> Tensor:
     return q.mean.var(0)
 
 
+def mean_variance_error(q: Posterior) -> Tensor:
+    """Standard error over images of ``mean_variance``: [Z]."""
+    return (q.mean - q.mean.mean(0)).square().std(0) / math.sqrt(len(q.mean))
+
+
 def kl_to_prior(q: Posterior, prior: Distribution, seed: int) -> Tensor:
     """KL( q(z | x) ‖ p(z) ): [N] in nats, in closed form or estimated from SAMPLES z an image."""
     exact = closed_form_kl(q, prior)
@@ -155,10 +160,15 @@ class Aggregate:
     too low: by Jensen's inequality the two expectations hold the truth between them. The mean KL
     of the bound less either is the mutual information of image and z (Hoffman & Johnson 2016,
     ELBO surgery), of which the mean of ``kl`` cannot tell more than log N.
+
+    All terms share one mixture, but s / √N holds for their mean: as a part of the mixture, image n
+    moves it by Σ_g q_n(z_g) / Σ_m q_m(z_g) − 1, whose expectation over z_g ~ q(z) is ∫ q_n − 1 = 0.
     """
 
     mean: Tensor  # [Z]
     covariance: Tensor  # [Z, Z]
+    mean_error: Tensor  # [Z] standard error over images
+    variance_error: Tensor  # [Z] of the covariance's diagonal
     kl: Tensor  # [N] in nats
     kl_left_out: Tensor  # [N] in nats
 
@@ -171,6 +181,7 @@ def aggregate(
     covariance = q.mean.T.cov(correction=0).reshape(dims, dims)
     scale = q.scale()
     covariance = covariance + (scale @ scale.mT).mean(0)
+    spread = scale.square().sum(-1) + (q.mean - q.mean.mean(0)).square()  # its mean: the variance
     # The noise is drawn in single precision, so that its numbers do not depend on that of q.
     z = q.sample(q.noise.draw(1, count, generator=generator(seed, "aggregate")).double())[0]
 
@@ -189,6 +200,8 @@ def aggregate(
     return Aggregate(
         q.mean.mean(0),
         covariance,
+        q.mean.std(0) / math.sqrt(count),
+        spread.std(0) / math.sqrt(count),
         torch.logaddexp(rest, torch.cat(own)) - math.log(count) - log_prior,
         rest - math.log(count - 1) - log_prior,
     )

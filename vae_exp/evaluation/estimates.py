@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from vae_exp import memory
 from vae_exp.data import batch_x
 from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
+
+QUANTILES = {"quantile_05": 0.05, "median": 0.5, "quantile_95": 0.95}
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,31 @@ def elbo_terms(
         )
     ]
     return Terms.joined(batches)
+
+
+def quantiles(values: Tensor) -> dict[str, float | None]:
+    """Median and the 5 and 95 % quantiles; None if one is infinite, as JSON has no such number.
+
+    The nearest values are taken, so that an infinite one next to a finite one does no harm.
+    """
+    levels = torch.tensor(list(QUANTILES.values())).to(values)
+    found = values.quantile(levels, interpolation="nearest").tolist()
+    return dict(zip(QUANTILES, map(finite, found), strict=True))
+
+
+def intervals(values: Tensor) -> dict[str, list[float | None]]:
+    """A 95 % confidence interval of each of ``quantiles``, by the binomial law of ranks.
+
+    An end is None if it is infinite or if there are too few images to know it.
+    """
+    ordered, found = values.sort().values.tolist(), {}
+    for name, level in QUANTILES.items():
+        low, high = (int(rank) for rank in binom.interval(0.95, len(ordered), level))
+        ends = [ordered[low - 1] if low else None, *ordered[high : high + 1], None][:2]
+        found[name] = [None if end is None else finite(end) for end in ends]
+    return found
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON has."""
+    return value if math.isfinite(value) else None

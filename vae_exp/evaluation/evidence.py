@@ -10,6 +10,7 @@ from vae_exp.evaluation.estimates import estimate
 from vae_exp.inference.progress import Progress
 from vae_exp.models.vae import VAE
 
+EXACT, ESTIMATED, AIS = "exact", "exact, error estimated", "AIS"
 TRUSTED_ACCEPTANCE = 0.3  # of AIS transitions, below which chains hardly move
 
 
@@ -17,8 +18,9 @@ TRUSTED_ACCEPTANCE = 0.3  # of AIS transitions, below which chains hardly move
 class Evidence:
     """log p(x) of every image, its error in nats, and how both were found.
 
-    For ``method`` "exact" the error is that of the integral. For "AIS" the value is a stochastic
-    lower bound and the error one standard error of it over the chains.
+    For ``method`` EXACT the error is that of the integral. For ESTIMATED it is one over random
+    shifts of the points. For "AIS" the value is a stochastic lower bound and the error one standard
+    error of it over the chains.
     """
 
     log_p_x: Tensor  # [B] nats
@@ -38,7 +40,7 @@ def evidence(
     model: VAE,
     x: Tensor,
     *,
-    tolerance: float = 1e-3,
+    tolerance: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evidence:
@@ -50,10 +52,11 @@ def evidence(
     model.likelihood_family.check_values(x)
     if exact.is_exact(model):
         found = exact.evidence(model, x, tolerance=tolerance, progress=progress)
-        return Evidence(found.log_p_x, found.error, found.converged, "exact")
+        method = ESTIMATED if found.estimated else EXACT
+        return Evidence(found.log_p_x, found.error, found.converged, method)
     annealed = ais.evidence(model, x, seed=seed, progress=progress)
     # The delta method: the relative standard error of the mean weight.
     weights = torch.exp(annealed.log_weights - annealed.log_weights.amax(0))
     error = weights.std(0) / weights.mean(0) / len(weights) ** 0.5
     converged = annealed.acceptance > TRUSTED_ACCEPTANCE
-    return Evidence(annealed.log_p_x, error, converged, "AIS")
+    return Evidence(annealed.log_p_x, error, converged, AIS)

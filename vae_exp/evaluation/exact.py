@@ -1,18 +1,27 @@
-"""The exact evidence of a model with one or two latent dimensions."""
+"""The exact evidence of a model with one, two or three latent dimensions."""
 
 from torch import Tensor
 
-from vae_exp.inference.lattice import ENTRIES, Integral, integrate
+from vae_exp.errors import UserError
+from vae_exp.inference import lattice, quasi
+from vae_exp.inference.lattice import ENTRIES, Integral
 from vae_exp.inference.progress import Progress
+from vae_exp.inference.scan import SCAN
 from vae_exp.inference.tiles import Table
 from vae_exp.models.vae import VAE
 
-MOST_DIMS = 2
+MOST_DIMS = 3
+TOLERANCE, ESTIMATED = 1e-3, 1e-2  # nats: by a lattice, and if the error is estimated
 
 
 def is_exact(model: VAE) -> bool:
-    """Whether log p(x) is an integral that can be done: with one or two latent dimensions."""
+    """Whether log p(x) is an integral that can be done: with up to three latent dimensions."""
     return model.latent_dim <= MOST_DIMS
+
+
+def has_grid(model: VAE) -> bool:
+    """Whether the posterior can be had on a grid: with one or two latent dimensions."""
+    return model.latent_dim in SCAN
 
 
 def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
@@ -38,16 +47,32 @@ def evidence(
     x: Tensor,
     pixels: Tensor | None = None,
     *,
-    tolerance: float = 1e-3,
+    tolerance: float | None = None,
     entries: int = ENTRIES,
     progress: Progress | None = None,
 ) -> Integral:
     """log p(x) = log ∫ p(z) p(x | z) dz of every image x [B, D], in nats, and its error.
 
     With ``pixels`` [d] and x [B, d] it is the evidence of a part of each image, so that the log
-    probability of the rest given this part is a difference of two. ``progress`` is told the
-    fraction that is done. Raises UserError if latent_dim > 2.
+    probability of the rest given this part is a difference of two. On a line or a plane it is a sum
+    over a lattice, to TOLERANCE if no other is given; in space by Sobol points, to ESTIMATED, and
+    ``estimated`` says so. ``progress`` is told the fraction that is done. Raises UserError if
+    latent_dim > 3.
     """
-    return integrate(
-        vae_table(model, x, pixels), tolerance=tolerance, entries=entries, progress=progress
+    table = vae_table(model, x, pixels)
+    if has_grid(model):
+        return lattice.integrate(
+            table, tolerance=tolerance or TOLERANCE, entries=entries, progress=progress
+        )
+    if not is_exact(model):
+        raise UserError(
+            f"the exact evidence needs latent_dim 1 to {MOST_DIMS}, got {model.latent_dim}: "
+            "use an importance-weighted estimate"
+        )
+    return quasi.integrate(
+        table,
+        lambda rows: model.log_joint_of_each(x[rows], pixels),
+        tolerance=tolerance or ESTIMATED,
+        entries=entries,
+        progress=progress,
     )

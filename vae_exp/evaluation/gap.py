@@ -6,6 +6,7 @@ and what a family costs is told by wider ones: the best diagonal Gaussian, the b
 covariance, the best flow about that, and log p(x). Cremer et al. 2018, arXiv:1801.03558.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vae_exp.inference import svi
 from vae_exp.inference.progress import Progress
-from vae_exp.inference.quadrature import AT_ONCE, has_rule, hermite_elbo
+from vae_exp.inference.quadrature import AT_ONCE, elbo_of, has_rule
 from vae_exp.inference.rounds import Best, best_of, refine
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior, combined
@@ -26,8 +27,7 @@ PARTS = ("not Gaussian", "no covariance", "amortisation")  # of an encoder of di
 OUTSIDE = "outside the family"  # of an encoder of q that are no Gaussians
 BLOCK = 100  # images fitted at a time
 FEWEST_STEPS = 30  # that tell whether more would help
-NODES = 16  # of a Gauss-Hermite rule an axis; 8 tell which of several starts is best
-SCREENING_NODES = 8
+ELBO_TOLERANCE = 0.002  # nats, by Gauss-Hermite; any rule tells which of several starts is best
 CANDIDATES = 512  # draws from the prior, of which the most likely are starts
 MONTE_CARLO = 2048  # samples for an ELBO if no Gauss-Hermite rule applies; the same for every q
 SCREENING_SAMPLES = 256
@@ -176,12 +176,21 @@ class _Fits:
         return lambda z: self.model.joint_log_density(x, z)
 
     def elbo(
-        self, q: Posterior, rows: Tensor, nodes: int = NODES, samples: int = MONTE_CARLO
+        self,
+        q: Posterior,
+        rows: Tensor,
+        tolerance: float = ELBO_TOLERANCE,
+        samples: int = MONTE_CARLO,
     ) -> Tensor:
         """By Gauss-Hermite if it serves; else by sampling, with the same noise for every q."""
         log_joint = self.log_joint(rows)
         if has_rule(q):
-            return hermite_elbo(log_joint, q, nodes=nodes)
+            return elbo_of(
+                log_joint,
+                q,
+                tolerance=tolerance,
+                of_images=lambda some: self.log_joint(rows[some]),
+            )
         draws, like, sums = generator(*self.key), q.like, []
         with torch.no_grad():
             for _ in range(0, samples, AT_ONCE):
@@ -212,7 +221,7 @@ class _Fits:
             generator=self.draws,
         ).q
         reached = [
-            self.elbo(tried.at(i), self.rows, SCREENING_NODES, SCREENING_SAMPLES)
+            self.elbo(tried.at(i), self.rows, math.inf, SCREENING_SAMPLES)
             for i in range(self.starts + 1)
         ]
         begun = svi.best_of_starts(tried, torch.stack(reached))

@@ -30,6 +30,21 @@ class Importance:
     pareto_k: Tensor  # [N]
 
 
+def doubtful(pareto_k: Tensor) -> Tensor:
+    """Whether a mean of weights is a lower bound only and its standard error says nothing."""
+    return ~(pareto_k <= UNRELIABLE)  # nan too
+
+
+def sign_of(higher: bool, lower: bool) -> str:
+    """What stands before a number if the truth may be far higher, or far lower, than it."""
+    return {(False, False): "", (True, False): "≥ ", (False, True): "≤ "}.get((higher, lower), "? ")
+
+
+def bound_of(higher: bool, lower: bool) -> str | None:
+    """The same in words, for metrics.json: None if the number is no bound but has an error."""
+    return {"": None, "≥ ": "lower", "≤ ": "upper"}.get(sign_of(higher, lower), "neither")
+
+
 @torch.no_grad()
 def weigh(
     log_joint: LogJoint,

@@ -43,6 +43,7 @@ class Integral:
     tolerance: float
     points: int  # z at which the density was asked for
     evaluations: int  # entries of log p(x, z) that were computed
+    estimated: bool = False  # whether the error is one over random shifts
 
 
 @torch.no_grad()
@@ -74,7 +75,11 @@ def integrate(
         progress(1.0)
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return Integral(
-        **found, tolerance=tolerance, points=source.points, evaluations=source.evaluations
+        **found,
+        tolerance=tolerance,
+        points=source.points,
+        evaluations=source.evaluations,
+        estimated=False,
     )
 
 

@@ -1,7 +1,9 @@
 """What needs no samples in one or two dimensions: the ELBO of a q, and a posterior on a grid."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from numpy.polynomial.hermite_e import hermegauss
@@ -16,7 +18,9 @@ from vae_exp.probability.distributions import Posterior
 
 MOST_DIMS = 2  # beyond which a product of rules has too many nodes
 EVALUATIONS = 16_384  # of a log joint at a time
+MOST_NODES = 150  # an axis
 AT_ONCE = 128  # samples, if there is no rule
+BLOCKS = 8  # of samples at least: how they differ is the error
 FIRST_WINDOW = 6.0  # standard deviations of the posterior on either side of its mean
 FRAME = 0.05  # of a window's width: the strip along its border that must be empty
 
@@ -27,27 +31,76 @@ def has_rule(q: Posterior) -> bool:
     return all(noise.kind == "gaussian" and noise.size <= MOST_DIMS for noise in noises)
 
 
+class Elbo(NamedTuple):
+    """The ELBO of every q and how far the value may be off, in nats, float64: [..] each."""
+
+    value: Tensor
+    error: Tensor
+
+
+def elbo_of(log_joint: LogJoint, q: Posterior, **settings: Any) -> Tensor:
+    """The value of ``elbo_with_error``: [..] in nats, float64."""
+    return elbo_with_error(log_joint, q, **settings).value
+
+
 @torch.no_grad()
-def elbo_of(
+def elbo_with_error(
     log_joint: LogJoint,
     q: Posterior,
     *,
-    nodes: int = 12,
+    nodes: int = 8,
+    tolerance: float = 1e-3,
+    of_images: Callable[[Tensor], LogJoint] | None = None,
     samples: int = 1024,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Elbo:
     """ELBO of a q that stays as it is: by ``hermite_elbo`` if there is a rule, else by sampling.
 
-    ``log_joint`` maps z [S, .., Z] to [S, ..]. Returns [..] in nats, float64.
+    A rule of ``nodes`` points an axis is doubled for the images whose value still moves by more
+    than ``tolerance``. The error is the larger of the last move and an eighth of the move before,
+    as two rules may agree by chance. An infinite tolerance takes the first rule alone, and its
+    error is infinite. If sampled, the error is one standard error. ``log_joint`` maps
+    z [S, .., B, Z] to [S, .., B]; ``of_images(rows)`` is that of some images, so that the others
+    need not be computed again.
     """
-    if has_rule(q):
-        return hermite_elbo(log_joint, q, nodes=nodes)
-    counts = [min(AT_ONCE, samples - done) for done in range(0, samples, AT_ONCE)]
-    sums = [
-        count * svi.elbo_of(log_joint, q, samples=count, generator=generator).double()
-        for count in counts
-    ]
-    return torch.stack(sums).sum(0) / samples
+    if not has_rule(q):
+        return _sampled_elbo(log_joint, q, samples, generator)
+    value = hermite_elbo(log_joint, q, nodes=nodes)
+    error = torch.full_like(value, math.inf)
+    moved = torch.zeros_like(value)  # by the last doubling
+    while 2 * nodes < MOST_NODES and (pending := error > tolerance).any():
+        nodes = 2 * nodes + 1  # odd if it was even: no point but the centre is in both
+        if of_images is None:
+            finer = hermite_elbo(log_joint, q, nodes=nodes)
+        else:
+            rows = pending.view(-1, pending.shape[-1]).any(0).nonzero().flatten()
+            some: tuple[slice | Tensor, ...] = (*[slice(None)] * (pending.dim() - 1), rows)
+            finer = value.clone()
+            finer[some] = hermite_elbo(of_images(rows), q.at(some), nodes=nodes)
+        last, moved = moved, torch.where(pending, (finer - value).abs(), moved)
+        error = torch.where(pending, torch.maximum(moved, last / 8), error)
+        value = torch.where(pending, finer, value)
+    return Elbo(value, error)
+
+
+def _sampled_elbo(
+    log_joint: LogJoint, q: Posterior, samples: int, generator: torch.Generator | None
+) -> Elbo:
+    """The mean over blocks of samples, and its standard error from how the blocks differ."""
+    size = max(2, min(AT_ONCE, samples // BLOCKS))
+    counts = torch.tensor([min(size, samples - done) for done in range(0, samples, size)])
+    means = torch.stack(
+        [
+            svi.elbo_of(log_joint, q, samples=count, generator=generator).double()
+            for count in counts.tolist()
+        ]
+    )
+    share = (counts.double() / samples).to(means.device).view(-1, *[1] * (means.dim() - 1))
+    mean = (share * means).sum(0)
+    if len(counts) == 1:
+        return Elbo(mean, torch.full_like(mean, math.inf))
+    variance = (share * (means - mean).square()).sum(0) / (len(counts) - 1)
+    return Elbo(mean, variance.sqrt())
 
 
 @torch.no_grad()

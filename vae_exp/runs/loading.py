@@ -84,7 +84,7 @@ class Run:
         self._check(split)
         return self.splits.named(split).labels
 
-    def evidence(self, x: Tensor, *, tolerance: float = 1e-3, seed: int = 0) -> Evidence:
+    def evidence(self, x: Tensor, *, tolerance: float | None = None, seed: int = 0) -> Evidence:
         """log p(x) of images x [B, D] with its error, by the best method that the model allows."""
         return evidence(self.model, x, tolerance=tolerance, seed=seed)
 

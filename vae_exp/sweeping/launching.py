@@ -257,4 +257,4 @@ def _print_best(folder: Path) -> None:
     found = best(folder)
     if found is not None:
         value, words = found
-        print(f"best val/elbo {value:.2f}, by: {command(*words)}")
+        print(f"best val/elbo {value}, by: {command(*words)}")

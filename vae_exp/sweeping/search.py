@@ -39,13 +39,20 @@ def repair(folder: Path, sweeper: Mapping[str, Any]) -> None:
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def best(folder: Path) -> tuple[float, list[str]] | None:
-    """The highest val/elbo of a search's jobs, as its table has it, and the words of that job."""
+def best(folder: Path) -> tuple[str, list[str]] | None:
+    """The highest val/elbo of a search's jobs, as its table has it, and the words of that job.
+
+    ± is its standard error over the validation images, and knows nothing of having chosen it.
+    """
     found = [job for column in columns(sweeps.jobs(folder)) for job in column.best.runs.values()]
     if not found:
         return None
     job = max(found, key=validation_of)
-    return validation_of(job), [word for word in job.overrides if sweeps.key_of(word) != "search"]
+    value = f"{validation_of(job):.2f}"
+    error = job.metrics["validation"].get("elbo", {}).get("stderr")
+    if error is not None:
+        value += f" ± {error:.2f}"
+    return value, [word for word in job.overrides if sweeps.key_of(word) != "search"]
 
 
 def hush() -> None:
