@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_exp import figures
+from vae_exp.analysis.bars import progress_bar
 from vae_exp.analysis.base import Findings, Look, in_words
-from vae_exp.analysis.evaluate import progress_bar
 from vae_exp.data import Splits
 from vae_exp.data.splits import SplitName
 from vae_exp.errors import UserError, check_positive
