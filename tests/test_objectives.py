@@ -94,7 +94,9 @@ class Mislabelled(BetaELBO):
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (parts.CONF / "objective").glob("*")))
-def test_every_file_of_an_objective_makes_one_that_reaches_every_weight(name: str) -> None:
+def test_every_file_of_an_objective_makes_one_that_reaches_every_weight_it_trains(
+    name: str,
+) -> None:
     objective = parts.build(parts.choice("objective", name), "objective", Objective)
     model, x = small_model(), X[:5]
     begin(objective, model, 4)
@@ -103,9 +105,10 @@ def test_every_file_of_an_objective_makes_one_that_reaches_every_weight(name: st
     assert terms.bound.shape == terms.log_likelihood.shape == terms.kl.shape == (5,)
     torch.testing.assert_close(terms.kl, elbo.kl)  # named val/elbo, whatever is trained
     (-terms.bound.mean()).backward()
+    whole = getattr(objective, "trains_encoder", True)
     for key, weight in model.named_parameters():
-        assert weight.grad is not None, key
-        assert weight.grad.abs().max() > 0, key
+        reached = weight.grad is not None and bool(weight.grad.abs().max() > 0)
+        assert reached is (whole or not key.startswith("encoder.")), key
 
 
 def test_two_bounds_never_share_a_name() -> None:
