@@ -133,6 +133,7 @@ class Completion:
                 f"{image} ({split.origin}){why}",
                 f"latent dimension {model.latent_dim}",
                 foretold,
+                model.likelihood_family.remark.replace("(x)", ""),
             )
         numbers = {
             "mask": self.mask,

@@ -16,7 +16,6 @@ from vae_exp.evaluation.completion import AGREE, DIAGONAL, ENCODER, FULL, Infere
 from vae_exp.probability.distributions import Posterior
 from vae_exp.probability.streams import generator
 
-HIDDEN_GREY = 0.15
 LINE = 16_001  # points over one latent dimension
 JOINT = "p(z, visible)"
 TALLEST = 2.5  # times as high as wide: what images of more rows than columns may make of a figure
@@ -78,14 +77,15 @@ def draw_answer(
     draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}
     ax.legend(frameon=False, fontsize=9, **below)
-    whole = torch.where(masked.seen, masked.x[0], masked.x[0].clamp(min=HIDDEN_GREY))
     titles = (
-        "the image; what is hidden is shaded",
+        "the image; what is hidden is tinted",
         "visible pixels joined to the\nmeans of p(hidden | z), one z ~ diagonal q",
     )
-    for place, image, title in zip(places, (whole, completed), titles, strict=True):
+    for place, image, title in zip(places, (masked.x[0], completed), titles, strict=True):
         figures.image_rows(place, masked.model.pictures(image)[None, None])
         place.set_title(title, fontsize=9)
+    hidden = ~masked.seen.view(height, width, -1)[..., 0]
+    figures.tint(places[0], hidden)
     return fig
 
 

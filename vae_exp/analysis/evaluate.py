@@ -170,6 +170,8 @@ class Evaluate:
             f"AIS from both sides on {self.sandwich_images} images simulated from the model: "
             f"{width.mean:.3f} ± {width.stderr:.3f} nats apart"
         )
+        remark = model.likelihood_family.remark
+        sandwich = "; ".join(filter(None, (remark, sandwich)))
         tables[0].caption = sandwich
         if exact is not None:
             tables[0].add_row("exact", f"{len(images):,}", *cells(exact.log_p_x), "")
@@ -189,7 +191,7 @@ class Evaluate:
             if bracket is not None:
                 tables.append(bracket_table(bracket, exact))
                 numbers["certified"] = bracket_numbers(bracket, exact)
-        caption = (splits.caption, f"first {counted:,} test images ({test.origin})")
+        caption = (splits.caption, f"first {counted:,} test images ({test.origin})", remark)
         return Findings(
             {
                 "gap": gap_figure(parts, groups, truth_name, caption),

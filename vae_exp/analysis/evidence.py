@@ -6,7 +6,7 @@ from vae_exp.analysis.bars import progress_bar
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
 from vae_exp.evaluation.estimates import elbo_terms, estimate
-from vae_exp.evaluation.evidence import evidence
+from vae_exp.evaluation.evidence import AIS, evidence
 from vae_exp.models.vae import VAE
 from vae_exp.ranges import Positive
 
@@ -43,8 +43,13 @@ class LogEvidence:
         ):
             table.add_row(name, f"{number.mean:.2f}", f"{number.stderr:.2f}")
         missing = int((~found.converged).sum())
-        table.caption = f"each log p(x) to {found.error.max():.1g} nats"
-        table.caption += f"; {missing:,} not converged" if missing else ""
+        told = [
+            f"each log p(x) to {found.error.max():.1g} nats",
+            f"{missing:,} not converged" if missing else "",
+            "AIS is a bound from below but for its noise" if found.method == AIS else "",
+            model.likelihood_family.remark,
+        ]
+        table.caption = "; ".join(filter(None, told))
         numbers = {
             "log_p_x": log_p_x.as_dict(),
             "elbo": below.as_dict(),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vae_exp import figures
 from vae_exp.analysis import contours
+from vae_exp.analysis.bars import progress_bar
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.choosing import NAMES
 from vae_exp.analysis.plane import Plane, Window, window
@@ -74,8 +75,9 @@ class PosteriorAtlas:
         """One figure with a panel an image, and the nats behind it."""
         split = splits.named(self.split or "test")
         x = split.images[: self.candidates]
-        exact = evidence(model, x)
-        gap = inference_gap(model, x, seed=seed)
+        with progress_bar() as stage:
+            exact = evidence(model, x, progress=stage("exact log p(x)"))
+            gap = inference_gap(model, x, seed=seed, progress=stage("best q of each image"))
         parts = gap.parts(exact.log_p_x)
         chosen = self.choose(parts)
         rows = max(map(len, chosen.values()))

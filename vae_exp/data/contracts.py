@@ -35,6 +35,8 @@ class Images:
         shape, kind = np.shape(self.pixels), getattr(self.pixels, "dtype", type(self.pixels))
         if kind != np.uint8:
             raise UserError(f"{self.what} must be uint8, grey in 0..255, got {kind}")
+        if len(shape) in (3, 4) and not shape[0]:
+            raise UserError(f"{self.what}: there are none, got {list(shape)}")
         if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and shape[3] != COLOURS):
             raise UserError(
                 f"{self.what} must be [N, H, W], or [N, H, W, 3] in colour, got {list(shape)}"

@@ -32,7 +32,10 @@ class Estimate:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.stderr:.2f}"
+        error = (
+            "" if math.isnan(self.stderr) else f" ± {self.stderr:.2f}"
+        )  # of one image there is none
+        return f"{self.mean:.2f}{error}"
 
 
 def estimate(

@@ -6,7 +6,7 @@ contours in the plane · `calibration` rank histograms, coverage, bars of KL · 
 against a knob.
 """
 
-from vae_exp.figures.images import CELL, TILE, image_grid, image_mosaic, image_rows
+from vae_exp.figures.images import CELL, TILE, image_grid, image_mosaic, image_rows, tint
 from vae_exp.figures.latent import (
     CLASS_COLORS,
     MASSES,
@@ -50,4 +50,5 @@ __all__ = [
     "mass_levels",
     "plain",
     "png",
+    "tint",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -15,6 +16,7 @@ from vae_exp.figures.page import DPI, INK, SMALL, TITLE, Array, Floats, floats
 _SIDE, _GAP, _BREAK = 84, 6, 30
 TILE, _SHEET = 56, 560  # dots of an image's longer side in a large mosaic, and of a small mosaic
 CELL = _SIDE + _GAP
+TINT = ("#3f90da", 0.35)  # a colour and how much of it
 
 
 def image_grid(
@@ -72,6 +74,16 @@ def image_rows(
     ax.set_frame_on(False)
 
 
+def tint(ax: Axes, chosen: Array) -> None:
+    """Colour the ``chosen`` pixels, bool [H, W], of the one image that is drawn in some axes."""
+    colour = np.zeros((*chosen.shape, 4))
+    colour[..., :] = to_rgba(TINT)
+    colour[..., 3] *= floats(chosen)
+    left, right = ax.get_xlim()
+    bottom, top = ax.get_ylim()
+    ax.imshow(colour, extent=(left, right, bottom, top), interpolation="nearest", aspect="equal")
+
+
 def image_mosaic(
     images: Array, xs: Array, ys: Array, *, title: str = "", caption: Sequence[str] = ()
 ) -> Figure:
@@ -117,6 +129,8 @@ def _exact_figure(
     page.check_fits("the dots of a figure's side", max(width, height), 1)
     right = 0.15
     total_width = left + width / DPI + right
+    title = page.title_lines(total_width, title)
+    top += 0.16 * title.count("\n")
     bottom = below + 0.15 + 0.14 * len(page.caption_lines(total_width, caption))
     inches = (total_width, bottom + height / DPI + top)
     dots = [round(inch * DPI) for inch in inches]

@@ -118,6 +118,12 @@ def caption_lines(width: float, parts: Sequence[str]) -> list[str]:
     return lines
 
 
+def title_lines(width: float, text: str) -> str:
+    """A title in lines of at most `width` inches."""
+    columns = max(12, int((width - 0.2) * 72 / (0.52 * TITLE)))
+    return "\n".join(textwrap.wrap(text, columns, break_on_hyphens=False))
+
+
 def floats(values: Array) -> Floats:
     """Tensor or array as a float64 array on the CPU."""
     if isinstance(values, Tensor):

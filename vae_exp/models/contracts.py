@@ -114,6 +114,11 @@ class Likelihood(nn.Module, ABC):
         """What log p(x) is the log of: two runs are compared only if it is the same."""
         return "mass" if self.discrete else "density"
 
+    @property
+    def remark(self) -> str:
+        """What a table or a caption says of log p(x) if it is not the log of a mass of images."""
+        return "" if self.scores == "mass" else f"log p(x) is that of a {self.scores}"
+
     def check_values(self, x: Tensor) -> None:
         """Raise UserError if images hold values of which this likelihood says nothing."""
 

@@ -15,7 +15,7 @@ from vae_exp.parts import build
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_data, describe_model, test_numbers
 from vae_exp.runs.looking import keep, show_figures
-from vae_exp.runs.metrics import write_metrics
+from vae_exp.runs.metrics import MASS, scores_of, write_metrics
 from vae_exp.runs.weights import save_weights
 from vae_exp.shell import program
 from vae_exp.training import board
@@ -138,7 +138,8 @@ def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
 def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     """The table at the end of a run."""
     table = Table(title=f"test set: {len(splits.test):,} images, {splits.caption}")
-    table.add_column("nats per image")
+    scores = scores_of(metrics)
+    table.add_column("nats per image" + ("" if scores == MASS else f", of a {scores}"))
     table.add_column("mean", justify="right")
     table.add_column("± standard error", justify="right")
     for name, label in (

@@ -38,7 +38,7 @@ class ImageFolder(Source):
         folder: str | Path,
         test_folder: str | Path | None = None,
         grey: bool = False,
-        name: str = "images",
+        name: str = "pictures",
         root: str | Path = "",
     ) -> None:
         self.folder, self.test_folder = folder, test_folder
