@@ -28,6 +28,7 @@ QUICK = {
     "top_half": ("task.steps=2", "task.restarts=2"),
     "posterior_atlas": ("task.candidates=2",),
     "questions": ("task.images=2",),
+    "evidence": ("task.images=3",),
 }
 TASKS = [
     name
