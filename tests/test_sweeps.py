@@ -283,7 +283,9 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     for number in range(len(jobs)):
         found = metrics(-150.5 - number, -151.5 - number, seed=number % 3)
         if number < 3:
-            found["analyses"]["evidence"] = {"log_p_x": {"mean": -140.0 - number, "stderr": 0.5}}
+            found["analyses"]["evidence_images9"] = {
+                "log_p_x": {"mean": -140.0 - number, "stderr": 0.5}
+            }
         finish(folder, number, found)
     summary.summarise(folder, thorough=False)
     lines = (folder / "sweep.md").read_text().splitlines()
@@ -293,7 +295,10 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     [without] = [line for line in lines if "`2`" in line]
     assert with_it.split(" | ")[4] == "-141.00 ± 2.48"
     assert without.split(" | ")[4] == ""
-    assert "evidence/log_p_x,evidence/log_p_x_stderr" in (folder / "sweep.csv").read_text()
+    assert (
+        "evidence_images9/log_p_x,evidence_images9/log_p_x_stderr"
+        in (folder / "sweep.csv").read_text()
+    )
     console = Console(width=80, record=True, file=io.StringIO())
     both = columns(sweeps.jobs(folder))
     gains = {both[0].settings[1].overrides: summary.Difference(interval([-12.25, -13, -13.75]), 1)}

@@ -76,10 +76,9 @@ class Setting:
     @property
     def log_p_x(self) -> Interval | None:
         """log p(x) of the test images over seeds, if every run has put task=evidence to itself."""
-        found = [job.metrics.get("analyses", {}).get("evidence") for job in self.runs.values()]
-        if not all(isinstance(each, dict) and "log_p_x" in each for each in found):
-            return None
-        return interval([each["log_p_x"]["mean"] for each in found])
+        found = [_log_p_x(job) for job in self.runs.values()]
+        means = [mean for mean in found if mean is not None]
+        return interval(means) if len(means) == len(found) else None
 
     def value(self, key: str) -> str | None:
         """What the setting gives a key, as text; None if it leaves the default."""
@@ -105,6 +104,14 @@ def validation_of(job: Job) -> float:
     """A run's validation ELBO: of its final weights, else of the best epoch."""
     found = job.metrics["validation"]
     return float(found["elbo"]["mean"] if "elbo" in found else found["best_elbo"])
+
+
+def _log_p_x(job: Job) -> float | None:
+    """What task=evidence found, with whatever settings: its name then tells them."""
+    for name, found in job.metrics.get("analyses", {}).items():
+        if name.partition("_")[0] == "evidence" and "log_p_x" in found:
+            return float(found["log_p_x"]["mean"])
+    return None
 
 
 def columns(jobs: Sequence[Job]) -> list[Column]:
