@@ -108,8 +108,11 @@ def composes(words: tuple[str, ...]) -> None:
             overrides = [*composing.parse(["+sweep=optuna"]), *overrides]
         composing.composed(overrides)
         return
-    fixed = composing.composed([one for one in overrides if not one.is_sweep_override()])
-    for job in splitting.jobs(fixed, overrides) if "-m" in words else [overrides]:
+    jobs = [overrides]
+    if "-m" in words:
+        fixed = composing.composed([one for one in overrides if not one.is_sweep_override()])
+        jobs = splitting.jobs(fixed, overrides)
+    for job in jobs:
         composing.check(composing.composed(job), job)
 
 
