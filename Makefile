@@ -1,18 +1,21 @@
-# make run [ARGS="data=debug epochs=2"], make test, make test-fast, make lint, make bench, make install
+# make run [ARGS="data=debug epochs=2"], make test, make test-fast, make test-all, make lint, make bench, make install
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: run test test-fast lint bench docs-pictures format install clean
+.PHONY: run test test-fast test-all lint bench docs-pictures format install clean
 run: install
 	$(BIN)/python -m vae_exp $(ARGS)
 
 test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not exhaustive"
+
+test-all: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow and not exhaustive"
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -29,15 +29,18 @@ if (found := mnist_folder()) is not None:  # commands that tests start in other 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked sampled(n), each n-th case is quick enough; the others are slow."""
+    """Of a test marked sampled(n), each n-th case is quick enough; the others are slow.
+
+    Of one marked thinned(n), each n-th case runs in `make test`; the others are exhaustive.
+    """
     cases: Counter[str] = Counter()
     for item in items:
-        sampled = item.get_closest_marker("sampled")
-        if sampled is not None:
-            name = item.nodeid.partition("[")[0]
-            if cases[name] % sampled.args[0]:
-                item.add_marker(pytest.mark.slow)
-            cases[name] += 1
+        name = item.nodeid.partition("[")[0]
+        for each, others in (("sampled", "slow"), ("thinned", "exhaustive")):
+            marked = item.get_closest_marker(each)
+            if marked is not None and cases[name] % marked.args[0]:
+                item.add_marker(others)
+        cases[name] += 1
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

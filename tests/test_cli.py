@@ -151,6 +151,7 @@ WRONG_IN_PARTS: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "named"),
@@ -277,6 +278,7 @@ except SystemExit as stop:
 """
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "heavy"),

@@ -233,7 +233,7 @@ def test_the_command_prints_every_run_and_writes_only_the_file_asked_for(
         (["task=compare", "runs=[a,a]", "run=a"], "run is not read by task=compare"),
         (["task=compare", "runs=[a,a]", "task.output=no/where/x.json"], "No such file"),
         (["task=samples", "run=a", "runs=[a,a]"], "runs is not read by task=samples"),
-        (["runs=[a,a]"], "runs is not read by task=train, but by task=compare"),
+        (["runs=[a,a]"], "runs is not read by task=train, but by task=ceiling, task=compare"),
     ],
 )
 def test_a_mistake_in_what_to_compare_is_named_in_one_line(

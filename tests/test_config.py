@@ -43,6 +43,7 @@ def targets(node: Any) -> list[dict[str, Any]]:
     return [node, *below] if "_target_" in node else below
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: str(value))
 def test_every_file_in_conf_composes_and_binds_to_its_constructors(group: str, name: str) -> None:

@@ -98,6 +98,7 @@ def vae_exp(
     )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("no_lock", [ENOSYS, EOPNOTSUPP])
 def test_a_file_system_without_locks_mapping_and_synchronised_folders_will_do(

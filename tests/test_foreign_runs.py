@@ -429,6 +429,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "text",

@@ -98,6 +98,7 @@ BAD_METRICS = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("text", BAD_METRICS.values(), ids=BAD_METRICS.keys())
 def test_bad_metrics_are_one_line_for_every_command_that_reads_them(
@@ -307,6 +308,7 @@ BAD_PLACES: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("edit", BAD_PLACES.values(), ids=BAD_PLACES.keys())
 def test_a_bad_checkpoint_is_one_line_and_stays_where_it_is(

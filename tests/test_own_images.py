@@ -110,6 +110,7 @@ def configured(*words: str) -> dict[str, Any]:
     return plain_config(composed(parse(words)))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "shape"), [(Runes, (20, 16)), (Pictures, (12, 12))], ids=["runes", "pictures"]

@@ -210,6 +210,7 @@ def test_what_a_library_may_do_to_files_is_named_by_the_person_who_starts_the_ru
     assert list(parts.problems(node, "task", reading.kind_of("task")))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_the_jobs_of_a_sweep_have_their_plugins(own: Path, launcher: str) -> None:

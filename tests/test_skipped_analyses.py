@@ -51,6 +51,7 @@ def splits_with(**sizes: int) -> Splits:
     return data.splits
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.sampled(7)
 @pytest.mark.parametrize(("task", "split", "latent_dim"), CASES)
 def test_an_analysis_answers_or_says_why_not_of_a_single_image(

@@ -86,6 +86,7 @@ def accepted(*words: str) -> DictConfig:
     return cfg
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("words", "named"), UNREAD)
 def test_a_word_that_would_not_be_read_is_refused(folder: Path, words: str, named: str) -> None:
@@ -146,6 +147,7 @@ HINTS = [
 ]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize(("words", "meant"), HINTS)
 def test_what_was_meant_is_suggested(words: str, meant: str) -> None:
@@ -237,6 +239,7 @@ def check_read_or_refused(task: str, seed: int, share: float) -> None:
             assert "did you mean" not in told, (task, word, told)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_a_value_is_found_in_what_the_task_reads_or_its_key_is_refused(task: str) -> None:
@@ -281,6 +284,7 @@ def check_hints(task: str, seed: int, count: int) -> int:
     return suggested
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", composing.choices("task"))
 def test_what_is_suggested_for_a_mistyped_key_is_accepted(task: str) -> None:
