@@ -108,6 +108,7 @@ def test_a_sweep_of_which_a_job_fails_has_its_picture_in_the_docs(
     assert [path.name for path in Path("docs").iterdir()] == ["sweep_lr.png"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_one_command_makes_the_pictures_of_the_docs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

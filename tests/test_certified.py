@@ -13,6 +13,8 @@ from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.priors import StandardNormal
 from vae_exp.models.vae import VAE
 
+pytestmark = pytest.mark.thinned(2)
+
 FLOAT64 = {"dtype": torch.float64}
 
 

@@ -19,6 +19,8 @@ from vae_exp.cli.main import _main
 from vae_exp.errors import UserError
 from vae_exp.runs.weights import load_checkpoint
 
+pytestmark = pytest.mark.thinned(2)
+
 LONG = ("epochs=100000", "task.checkpoint_seconds=0.05")
 
 

@@ -186,6 +186,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("latent_dim", [1, 5])
 def test_other_latent_dimensions_work(latent_dim: int, tmp_path: Path) -> None:
     quick = ("model.encoder.hidden=[20]", "task.analyses.top_half.steps=20")

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from vae_exp.config import composing, experiments
 from vae_exp.parts import CONF
 
+pytestmark = pytest.mark.thinned(2)
+
 NAMES = composing.choices("experiment")
 
 

@@ -29,6 +29,8 @@ from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.runs import loading, plain
 from vae_exp.runs.looking import splits_of
 
+pytestmark = pytest.mark.thinned(2)
+
 QUICK = ("data=debug", "data.source=digits", "model.encoder.hidden=[8]", "task=fit")
 Refused = Callable[..., str]
 

@@ -109,6 +109,7 @@ def test_amortisation_is_to_the_best_q_of_the_encoder_s_own_family(
         assert (own.elbo > gap.elbo_diagonal - 1e-6).all()  # as it holds every diagonal Gaussian
 
 
+@pytest.mark.exhaustive
 def test_a_flow_lies_between_the_best_gaussian_and_the_truth() -> None:
     model, x = vae(), images(3)
     gap = inference_gap(model, x, flow=True, starts=3, steps=60)

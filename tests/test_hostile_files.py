@@ -29,6 +29,8 @@ from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.weights import KEY
 from vae_exp.sweeping import sweeps
 
+pytestmark = pytest.mark.thinned(2)
+
 METRICS = "metrics.json"
 EVENTS = "events.out.tfevents.0"
 
