@@ -12,8 +12,6 @@ TINY = ("epochs=3", "task.analyses={}")
 PRINTS = """
 import sys
 from vae_exp.surroundings import settle
-
-pytestmark = pytest.mark.thinned(2)
 settle()
 for line in range(50_000):
     print("line", line)
