@@ -99,6 +99,7 @@ def test_hparams_show_every_setting_beside_the_final_numbers(run: Path) -> None:
     expected = {"seed": 0, "epochs": 3, "batch_size": 10, "lr": 0.01, "latent_dim": 3}
     assert expected.items() <= settings.items()
     choices = {"data": "debug", "model": "mlp", "objective": "elbo", "optimizer": "adam_one_cycle"}
+    choices |= {"prior": "standard_normal", "likelihood": "bernoulli", "posterior": "diagonal"}
     assert choices.items() <= settings.items()
     swept = {"optimizer.warmup": 0.25, "model.encoder.hidden": "[32]", "data.train_size": 100}
     assert swept.items() <= settings.items()

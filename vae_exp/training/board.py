@@ -25,13 +25,13 @@ from vae_exp.analysis.choosing import encoder_means
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Split
 from vae_exp.data.settings import in_words
-from vae_exp.knobs import GROUPS, KNOBS
+from vae_exp.knobs import GROUPS, KNOBS, all_groups
 from vae_exp.models.vae import VAE
 from vae_exp.runs import plain, saving
 
 Setting = bool | int | float | str
 
-CHOICES = ("data", "model", "objective", "optimizer", "experiment")
+SAME = ("task", "figures", "logger", "search")  # groups that make no other model
 PROJECTED = 1_000  # images: more hide each other
 INK = 180
 UNJUDGED = "no images validate: the weights are those of the last epoch, and none is the best"
@@ -50,8 +50,7 @@ def settings(config: Mapping[str, Any], folder: Path) -> dict[str, Setting]:
     found = {knob: config[knob] for knob in told} | choices(folder)
     for group in GROUPS:
         shown: list[tuple[str, Any]] = []
-        own = group not in ("task", "figures", "logger")
-        for key, value in _leaves(config.get(group, {}), group) if own else ():
+        for key, value in _leaves(config.get(group, {}), group) if group not in SAME else ():
             name = key.rpartition(".")[2]
             if value is None:
                 continue
@@ -71,7 +70,8 @@ def choices(folder: Path) -> dict[str, str]:
     for key in ("hydra", "runtime", "choices"):
         node = node.get(key) if isinstance(node, dict) else None
     given = node if isinstance(node, dict) else {}
-    return {group: given[group] for group in CHOICES if isinstance(given.get(group), str)}
+    told = [group for group in all_groups() if group not in SAME]
+    return {group: given[group] for group in told if isinstance(given.get(group), str)}
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -42,9 +42,9 @@ class Checkpoints(Checkpoint):
 
     last.ckpt is the newest, previous.ckpt the one before it, best.ckpt the newest with the highest
     validation bound of the kind that is trained, such as val/iwae_50: if no images validate, there
-    is no best. Each tells which bound that
-    is, how long the run has taken, which images it saw, by which settings it was trained, and how
-    long its event files were. A signal ends the block of steps under way and raises Interrupted.
+    is no best. Each tells which bound that is, how long the run has taken, which images it saw, by
+    which settings it was trained, and how long its event files were. A signal ends the block of
+    steps under way and raises Interrupted.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """What networks are made of: activations, and layers that are random in a training step alone."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -72,7 +73,7 @@ class StepNoise:
         return draws[..., self._rows, :] if shared else draws
 
 
-class RandomLayer(nn.Module):
+class RandomLayer(nn.Module, ABC):
     """A layer that changes its input at random while ``noise`` is set, and else passes it on.
 
     `VAE.training_noise` sets it, so a network is a function but for its training steps.
@@ -92,9 +93,9 @@ class RandomLayer(nn.Module):
             return a
         return self.changed(a, self.noise.uniform(a) < self.rate)
 
+    @abstractmethod
     def changed(self, a: Tensor, chosen: Tensor) -> Tensor:
         """The input with the ``chosen`` numbers changed; a and chosen [.., B, N]."""
-        raise NotImplementedError
 
 
 class Dropout(RandomLayer):

@@ -101,7 +101,25 @@ class Decoder(DecoderNetwork):
         return F.linear(self.features(z), weight, bias)
 
 
-class ResidualEncoder(Encoder):
+class Residual:
+    """The hidden layers that a residual encoder and a residual decoder have in common."""
+
+    hidden: tuple[int, ...]
+    activation: Activation
+    dropout: float
+    blocks: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The width, and how often it comes."""
+        return {"width": self.hidden[0], "blocks": self.blocks}
+
+    def hidden_layers(self, inputs: int) -> nn.Sequential:
+        """[.., inputs] -> features [.., width]."""
+        return residual(inputs, self.hidden[0], self.blocks, self.activation, self.dropout)
+
+
+class ResidualEncoder(Residual, Encoder):
     """x -> the parameters of q(z | x): a linear layer, residual ``blocks``, one linear layer."""
 
     def __init__(
@@ -117,17 +135,8 @@ class ResidualEncoder(Encoder):
         super().__init__((width,), activation, dropout, input_noise)
         self.blocks = blocks
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The width, and how often it comes."""
-        return {"width": self.hidden[0], "blocks": self.blocks}
 
-    def hidden_layers(self, inputs: int) -> nn.Sequential:
-        """x [.., D] -> features [.., width]."""
-        return residual(inputs, self.hidden[0], self.blocks, self.activation, self.dropout)
-
-
-class ResidualDecoder(Decoder):
+class ResidualDecoder(Residual, Decoder):
     """z -> the parameters of every pixel: a linear layer, residual ``blocks``, one linear layer."""
 
     def __init__(
@@ -141,15 +150,6 @@ class ResidualDecoder(Decoder):
         check_positive("blocks", blocks)
         super().__init__((width,), activation, dropout)
         self.blocks = blocks
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The width, and how often it comes."""
-        return {"width": self.hidden[0], "blocks": self.blocks}
-
-    def hidden_layers(self, inputs: int) -> nn.Sequential:
-        """z [.., Z] -> features [.., width]."""
-        return residual(inputs, self.hidden[0], self.blocks, self.activation, self.dropout)
 
 
 class ResidualBlock(nn.Module):
