@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import small_models
 import torch
 from conftest import refusal
 from test_comparison import a_model, make_run, nudged
@@ -12,7 +13,6 @@ from vae_exp.cli import main as cli
 from vae_exp.evaluation import exact
 from vae_exp.evaluation.ceiling import Decomposition, ceiling
 from vae_exp.evaluation.gap import inference_gap
-from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.posteriors import FullGaussianFamily
 from vae_exp.models.vae import VAE
 from vae_exp.runs.ceiling import figure_of, numbers_of
@@ -20,18 +20,12 @@ from vae_exp.runs.metrics import read_metrics
 
 
 def small(seed: int) -> VAE:
-    torch.manual_seed(seed)
-    posterior = FullGaussianFamily(2)
-    model = VAE(2, Encoder((5,)), Decoder((5,)), posterior=posterior, shape=(4, 3))
-    with torch.no_grad():
-        for weight in model.decoder.parameters():
-            weight.mul_(3)
-    return model
+    return small_models.small(seed=seed, posterior=FullGaussianFamily(2))
 
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    return (torch.rand(4, 12, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+    return small_models.binary_images(4)
 
 
 @pytest.fixture(scope="module")

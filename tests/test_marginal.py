@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import scipy.stats
+import small_models
 import torch
 from kill_and_resume import differences, logged, snapshot_steps, train, train_with_snapshots
 from test_training import digits
@@ -26,18 +27,12 @@ IMAGES = 3
 
 
 def small(latent_dim: int = 2, prior: Prior | None = None) -> VAE:
-    torch.manual_seed(0)
-    model = VAE(latent_dim, Encoder((5,)), Decoder((5,)), prior, shape=(4, 3)).double()
-    with torch.no_grad():
-        for weight in model.decoder.parameters():
-            weight.mul_(3)
-    return model
+    return small_models.small(latent_dim, prior=prior).double()
 
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    draws = torch.rand(IMAGES, 12, generator=torch.Generator().manual_seed(1))
-    return (draws < 0.4).double()
+    return small_models.binary_images(IMAGES).double()
 
 
 def shifted(shift: Tensor) -> Tensor:

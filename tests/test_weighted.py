@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import small_models
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,6 @@ from test_bounds import many_weights
 from torch import Tensor
 
 from vae_exp.inference import bounds
-from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.objectives import IWAE, DReG, Objective, Renyi
 from vae_exp.models.vae import VAE
 
@@ -49,18 +49,12 @@ def test_renyi_near_1_is_near_the_elbo_in_single_precision() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> VAE:
-    torch.manual_seed(0)
-    model = VAE(2, Encoder((5,)), Decoder((5,)), shape=(4, 3)).double()
-    with torch.no_grad():
-        for weight in model.decoder.parameters():
-            weight.mul_(3)
-    return model
+    return small_models.small().double()
 
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    draws = torch.rand(IMAGES, 12, generator=torch.Generator().manual_seed(1))
-    return (draws < 0.4).double()
+    return small_models.binary_images(IMAGES).double()
 
 
 def gradients(objective: Objective, model: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
