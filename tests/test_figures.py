@@ -143,6 +143,30 @@ def test_titles_labels_and_captions_keep_clear_of_each_other_and_of_the_images(c
     assert not any(box.overlaps(images) for _, box in texts_of(fig))
 
 
+def test_a_title_that_is_wider_than_its_images_is_wrapped() -> None:
+    title = "The largest amortisation gaps, and what z of each q decodes to on average"
+    fig = figures.image_grid(np.zeros((2, 2, 9, 7)), row_labels=("a", "b"), title=title)
+    assert_no_text_is_cut_or_covered(fig)
+    assert " ".join(fig.get_suptitle().split()) == title
+
+
+@pytest.mark.parametrize("ink", [0.0, 0.5])
+def test_pixels_that_are_chosen_are_tinted_and_no_others(ink: float) -> None:
+    def changed(chosen: list[list[bool]]) -> np.ndarray:
+        fig = figures.figure(2, 2)
+        ax = fig.add_subplot()
+        figures.image_rows(ax, np.full((1, 1, 2, 2), ink))
+        plain = dots_of(fig)
+        figures.tint(ax, np.array(chosen))
+        return np.argwhere(dots_of(fig) != plain)[:, :2]
+
+    every, one = changed([[True, True], [True, True]]), changed([[True, False], [False, False]])
+    middle = (every.min(0) + every.max(0)) / 2
+    assert len(one) == pytest.approx(len(every) / 4, rel=0.05)
+    assert (one <= middle + 1).all()
+    assert not len(changed([[False, False], [False, False]]))
+
+
 def test_a_caption_is_wrapped_within_the_figure_and_keeps_every_word():
     fig = figures.figure(5, 4)
     fig.add_subplot().plot([0, 1])

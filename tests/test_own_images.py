@@ -273,7 +273,7 @@ GREY = np.zeros((6, 4, 4), np.uint8)
     [
         (GREY / 2, None, "must be uint8, grey in 0..255, got float64"),
         (GREY[0], None, "must be [N, H, W], or [N, H, W, 3] in colour, got [4, 4]"),
-        (GREY[:0], None, "got [0, 4, 4]"),
+        (GREY[:0], None, "there are none, got [0, 4, 4]"),
         (GREY[..., None], None, "got [6, 4, 4, 1]"),
         (GREY, np.arange(5), "a label an image is expected, [6], got [5]"),
         (GREY, np.arange(6) - 1, "labels must be integers from 0"),

@@ -1,0 +1,68 @@
+"""task=evidence: its numbers are those of the model, and what they are the log of is said."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from vae_exp.analysis.base import Findings
+from vae_exp.analysis.evidence import LogEvidence
+from vae_exp.data import Splits, from_arrays, load_splits
+from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.evaluation.exact import evidence
+from vae_exp.models.likelihoods import GaussianLikelihood
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 4, 3), dtype=np.uint8)
+SIZES = {"train_size": 10, "validation_size": 4, "test_size": 6}
+
+
+def grey() -> tuple[VAE, Splits]:
+    splits = load_splits(source=from_arrays(PIXELS), binarization="none", **SIZES)
+    torch.manual_seed(0)
+    parts = {"likelihood": GaussianLikelihood(), "shape": splits.shape}
+    return VAE(2, Encoder((5,)), Decoder((5,)), **parts).eval(), splits
+
+
+def binary(latent_dim: int) -> tuple[VAE, Splits]:
+    splits = load_splits(source=from_arrays(PIXELS), **SIZES)
+    torch.manual_seed(0)
+    return VAE(latent_dim, Encoder((5,)), Decoder((5,)), shape=splits.shape).eval(), splits
+
+
+def printed(found: Findings) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(found.tables[0])
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    return " ".join(text.split())
+
+
+def test_its_numbers_are_those_of_the_model_on_the_first_test_images() -> None:
+    model, splits = binary(2)
+    found = LogEvidence(images=4)(model, splits, 3).numbers
+    x = splits.test.images[:4]
+    log_p_x = evidence(model, x).log_p_x
+    elbo = elbo_terms(model, x, samples=16, seed=3).bound.double()
+    assert found["log_p_x"]["images"] == 4
+    assert found["log_p_x"]["mean"] == pytest.approx(log_p_x.mean().item())
+    assert found["elbo"]["mean"] == pytest.approx(elbo.mean().item())
+    assert found["gap"]["mean"] == pytest.approx((log_p_x - elbo).mean().item())
+    assert found["gap"]["stderr"] == pytest.approx((log_p_x - elbo).std().item() / 2)
+    assert found["gap"]["mean"] > 0
+    assert found["not_converged"] == 0
+
+
+@pytest.mark.parametrize(("latent_dim", "said"), [(2, False), (4, True)])
+def test_it_says_if_log_p_x_is_only_a_bound(latent_dim: int, said: bool) -> None:
+    model, splits = binary(latent_dim)
+    text = printed(LogEvidence(images=3)(model, splits, 0))
+    assert ("a bound from below" in text) is said
+
+
+def test_a_density_is_called_one() -> None:
+    assert "that of a density" in printed(LogEvidence(images=3)(*grey(), 0))
+    assert "density" not in printed(LogEvidence(images=3)(*binary(2), 0))
