@@ -22,6 +22,8 @@ from vae_exp.figures.epochs import evidence_by_epoch
 from vae_exp.runs.loading import load
 from vae_exp.runs.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("epochs=5", "data.source=digits", "optimizer=adam", "lr=0.02")
 WATCHED = (
     "callbacks=exact_evidence",
