@@ -16,15 +16,16 @@ from test_comparison import a_model, make_run, nudged
 
 from vae_exp import folders
 from vae_exp.errors import UserError
+from vae_exp.evaluation.intervals import interval
 from vae_exp.figures import figure, png
 from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
 from vae_exp.runs.comparison import contend
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.shell import command
-from vae_exp.sweeping import replicates, summary, sweeps
+from vae_exp.sweeping import named_numbers, replicates, summary, sweeps, tables
 from vae_exp.sweeping.differences import differences
 from vae_exp.sweeping.figure import draw
-from vae_exp.sweeping.replicates import Column, Setting, columns, interval
+from vae_exp.sweeping.replicates import Column, Setting, columns
 
 FIXED = ("data=debug", "epochs=2")
 
@@ -108,7 +109,7 @@ def test_every_job_is_known_by_how_it_ended(mixed: Path) -> None:
 
 
 def test_the_table_of_jobs_reads_back_as_what_the_jobs_left(mixed: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(sweeps.as_csv(sweeps.jobs(mixed)))))
+    rows = list(csv.DictReader(io.StringIO(named_numbers.as_csv(sweeps.jobs(mixed)))))
     assert [row["job"] for row in rows] == list("012345")
     assert [row["lr"] for row in rows] == ["0.001", "0.001", "0.1", "0.1", "9", "9"]
     assert [row["epochs"] for row in rows] == ["2"] * 6
@@ -264,11 +265,11 @@ def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
         finish(folder, number, metrics(-150.5 - number, -151.5 - number, seed=number % 2))
     found = columns(sweeps.jobs(folder))
     gains = {
-        setting.overrides: summary.Difference(interval([-12.25, -13, -13.75]), 0.25)
+        setting.overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 0.25)
         for setting in found[0].settings[1:]
     }
     console = Console(width=80, record=True, file=io.StringIO())
-    summary.show(console, folder, sweeps.jobs(folder), found, [gains], [])
+    tables.show(console, folder, sweeps.jobs(folder), found, [gains], [])
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -301,8 +302,10 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     )
     console = Console(width=80, record=True, file=io.StringIO())
     both = columns(sweeps.jobs(folder))
-    gains = {both[0].settings[1].overrides: summary.Difference(interval([-12.25, -13, -13.75]), 1)}
-    summary.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
+    gains = {
+        both[0].settings[1].overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 1)
+    }
+    tables.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
     assert "-141.00 ± 2.48" in console.export_text()
 
 
