@@ -11,7 +11,7 @@ from vae_exp import folders
 from vae_exp.evaluation.intervals import ENOUGH, ONE_SEED, TOO_FEW
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
-from vae_exp.sweeping.replicates import Column, Difference, Setting, data_of, number, swept
+from vae_exp.sweeping.replicates import LOG_P_X, Column, Difference, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -30,7 +30,8 @@ def explained(column: Column, gains: Differences) -> str:
     counts = [len(setting.runs) for setting in column.settings]
     counts += [gain.over_seeds.count for gain in gains.values()]
     over_seeds = max(counts) >= ENOUGH
-    text = "nats per image; mean" + (" ± 95 % over seeds (Student's t)" if over_seeds else "")
+    text = ("" if column.extra.keys() <= {LOG_P_X} else "ELBO in ") + "nats per image; mean"
+    text += " ± 95 % over seeds (Student's t)" if over_seeds else ""
     if len(column.settings) > 1:
         text += f"; {BEST} best by val/elbo, the test set chose nothing"
     if gains:
@@ -180,7 +181,8 @@ def show(
         head = header(column)
         kept = [name for name in head if name != "val ELBO" or not column.extra]
         for name in kept:  # eighty columns hold four numbers in a line
-            table.add_column(escape(name), justify="right", no_wrap=len(column.extra) < 2)
+            one_line = len(column.extra) < 2
+            table.add_column(escape(name), justify="right", no_wrap=one_line, overflow="fold")
         for name, *cells in rows_of(column, keys, gains):
             style = "bold" if name.startswith(f"{BEST} ") else None
             shown = [cell for title, cell in zip(head, cells, strict=True) if title in kept]
