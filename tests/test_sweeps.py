@@ -20,8 +20,9 @@ from vae_exp.errors import UserError
 from vae_exp.evaluation.intervals import interval
 from vae_exp.figures import figure, png
 from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
-from vae_exp.runs.comparison import contend
+from vae_exp.runs.contenders import contend
 from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
 from vae_exp.sweeping import named_numbers, replicates, summary, sweeps, tables
 from vae_exp.sweeping.differences import differences
@@ -268,7 +269,7 @@ def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
         finish(folder, number, metrics(-150.5 - number, -151.5 - number, seed=number % 2))
     found = columns(sweeps.jobs(folder))
     gains = {
-        setting.overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 0.25)
+        setting.overrides: Difference(interval([-12.25, -13, -13.75]), 0.25)
         for setting in found[0].settings[1:]
     }
     console = Console(width=80, record=True, file=io.StringIO())
@@ -305,9 +306,7 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     )
     console = Console(width=80, record=True, file=io.StringIO())
     both = columns(sweeps.jobs(folder))
-    gains = {
-        both[0].settings[1].overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 1)
-    }
+    gains = {both[0].settings[1].overrides: Difference(interval([-12.25, -13, -13.75]), 1)}
     tables.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
     assert "-141.00 ± 2.48" in console.export_text()
 

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from vae_exp import folders
 from vae_exp.evaluation.intervals import ENOUGH, ONE_SEED, TOO_FEW
+from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
-from vae_exp.sweeping.replicates import LOG_P_X, Column, Difference, Setting, data_of, number, swept
+from vae_exp.sweeping.replicates import LOG_P_X, Column, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -55,7 +56,7 @@ def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[lis
             str(setting.validation),
             str(setting.test),
             *_extra(setting, column),
-            _gain(gains.get(setting.overrides)),
+            str(gains.get(setting.overrides, "")),
         ]
         for setting in ordered
     ]
@@ -63,12 +64,6 @@ def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[lis
 
 def _is_marked(setting: Setting, column: Column) -> bool:
     return setting is column.best and len(column.settings) > 1
-
-
-def _gain(gain: Difference | None) -> str:
-    if gain is None:
-        return ""
-    return f"{'+' if gain.over_seeds.mean >= 0 else ''}{gain.over_seeds}"
 
 
 def names(setting: Setting, keys: Sequence[str]) -> str:
