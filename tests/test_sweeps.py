@@ -318,7 +318,9 @@ def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
     folder = a_sweep(tmp_path / "multirun" / "day" / "time", jobs)
     for number, words in enumerate(jobs):
         found = metrics(-150.5 - number, -151.5 - number, seed=int(words[1][-1]))
-        found["analyses"]["gap_images9"] = {"worst": {"mean": 0.25 * number, "stderr": 0.125}}
+        found["analyses"]["gap_images9"] = {
+            "worst": {"mean": 0.25 * number, "stderr": 0.125, "images": 9}
+        }
         found["analyses"]["gap"] = {"other": 3} if number else {}
         finish(folder, number, found)
     monkeypatch.chdir(tmp_path)
@@ -345,6 +347,7 @@ def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
     ]
     assert "mean ± 95 % over seeds (Student's t)" in "".join(lines)
     assert "† one seed: ± 95 % over images alone" in "".join(lines)
+    assert "; gap/worst: of 9 images;" in "".join(lines)
     assert "…" not in capsys.readouterr().out
     with pytest.raises(UserError, match=r"a job has, got 'gap/wrst': such as 'gap_images9/worst'"):
         cli._main(["task=summarise", "sweep=latest", "task.columns=[gap/wrst]"])

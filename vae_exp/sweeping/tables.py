@@ -12,6 +12,7 @@ from vae_exp.evaluation.intervals import ENOUGH, ONE_SEED, TOO_FEW
 from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
+from vae_exp.sweeping.named_numbers import images_of
 from vae_exp.sweeping.replicates import LOG_P_X, Column, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
@@ -33,6 +34,11 @@ def explained(column: Column, gains: Differences) -> str:
     over_seeds = max(counts) >= ENOUGH
     text = ("" if column.extra.keys() <= {LOG_P_X} else "ELBO in ") + "nats per image; mean"
     text += " ± 95 % over seeds (Student's t)" if over_seeds else ""
+    for label, name in column.extra.items():
+        jobs = [job for setting in column.settings for job in setting.runs.values()]
+        counts_of_images = {images_of(job, name) for job in jobs} - {None}
+        if counts_of_images - {column.protocol["images"]}:
+            text += f"; {label}: of {_listed(counts_of_images)} images"
     if len(column.settings) > 1:
         text += f"; {BEST} best by val/elbo, the test set chose nothing"
     if gains:
@@ -44,6 +50,10 @@ def explained(column: Column, gains: Differences) -> str:
     if 1 in counts:
         text += f"; {ONE_SEED} one seed: ± 95 % over images alone"
     return text
+
+
+def _listed(counts: set[int | None]) -> str:
+    return " or ".join(f"{count:,}" for count in sorted(filter(None, counts)))
 
 
 def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[list[str]]:
