@@ -24,7 +24,7 @@ from vae_exp.runs.contenders import contend
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
-from vae_exp.sweeping import named_numbers, replicates, summary, sweeps, tables
+from vae_exp.sweeping import named_numbers, replicates, search, summary, sweeps, tables
 from vae_exp.sweeping.differences import differences
 from vae_exp.sweeping.figure import draw
 from vae_exp.sweeping.replicates import Column, Setting, columns
@@ -351,6 +351,15 @@ def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
     assert "…" not in capsys.readouterr().out
     with pytest.raises(UserError, match=r"a job has, got 'gap/wrst': such as 'gap_images9/worst'"):
         cli._main(["task=summarise", "sweep=latest", "task.columns=[gap/wrst]"])
+
+
+def test_the_best_of_a_search_has_errors_and_a_number_that_chose_nothing(tmp_path: Path) -> None:
+    folder = a_sweep(tmp_path / "sweep", [["lr=1"], ["lr=2"]])
+    for number, test in enumerate((-150, -140)):
+        finish(folder, number, metrics(test, -150 - number))
+    found = search.best(folder)
+    told = "-150.00 ± 0.59, test/elbo -150.00 ± 0.39 (± 95 % over images, of one seed)"
+    assert found == (told, ["lr=1", *FIXED])
 
 
 def test_a_picture_has_a_panel_a_knob_with_its_intervals(tmp_path: Path) -> None:
