@@ -16,6 +16,7 @@ from vae_exp.errors import UserError
 ROOTS = ("outputs", "multirun")
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
+REPORT = "report.html"
 CONFIG = Path(".hydra", "config.yaml")
 HYDRA = Path(".hydra", "hydra.yaml")
 STARTED = Path(".hydra", "overrides.yaml")  # written after the config: where it is, that is whole

@@ -1,0 +1,59 @@
+"""The page of a run: report.html in its folder."""
+
+from pathlib import Path
+
+from vae_exp.atomic import write_atomically
+from vae_exp.folders import REPORT
+from vae_exp.report import curves, numbers, origins
+from vae_exp.report.commands import Commands
+from vae_exp.report.document import Section, document
+from vae_exp.report.looks import PastLook, described, looks_of
+from vae_exp.report.markup import Markup, joined, paragraph, tag
+from vae_exp.report.numbers import claims
+from vae_exp.report.pictures import Pictures
+from vae_exp.runs.loading import Run
+
+OWN_SECTION = ("evaluate", "posterior_atlas", "trust")
+
+
+def write(run: Run) -> Path:
+    """Put report.html into a run's folder, in the place of an older one; returns where it is."""
+    write_atomically(run.folder, REPORT, page(run))
+    return run.folder / REPORT
+
+
+def page(run: Run) -> bytes:
+    """The page of a run, of what its folder holds now."""
+    metrics = run.metrics
+    looks, commands = looks_of(metrics), Commands(run.folder)
+    pictures = Pictures(run.folder, looks)
+    lead = joined(
+        [origins.sentence(run, metrics), numbers.tiles(metrics, looks, commands)],
+    )
+    sections = [
+        numbers.section(metrics, looks, commands),
+        curves.section(run.folder),
+        _figures([look for look in looks if look.task not in OWN_SECTION], pictures),
+        numbers.gap(looks, pictures, commands),
+        numbers.trust(looks, pictures, commands),
+        origins.config(run),
+        origins.commands(commands, looks),
+    ]
+    return document(f"Run {run.name}", lead, sections)
+
+
+def _figures(looks: list[PastLook], pictures: Pictures) -> Section:
+    """What each look found that can be seen: its figures, and questions that it answers."""
+    parts: list[Markup | None] = []
+    for look in looks:
+        found = [pictures.shown(path) for path in look.figures]
+        answered = claims(look.numbers)
+        if not found and answered is None:
+            continue
+        parts.append(tag("h3", f"{look.title[:1].upper()}{look.title[1:]}"))
+        if not found:
+            parts.append(paragraph(described(look.task)))
+        parts += [*found, answered]
+    if not parts:
+        parts.append(paragraph("No figure was drawn."))
+    return Section("figures", "The figures", joined(parts))
