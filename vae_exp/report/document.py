@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from vae_exp.report.markup import Markup, escape, joined, tag, verbatim
+from vae_exp.report.markup import Markup, tag, verbatim
 
 NOTHING = Markup()
 
@@ -93,6 +93,3 @@ def _style() -> str:
 def embedded(id: str, text: str) -> Markup:
     """A block of JSON that a script reads; ``<`` is written so that no text ends the block."""
     return verbatim("script", text.replace("<", "\\u003c"), type="application/json", id=id)
-
-
-__all__ = ["Addition", "Section", "document", "embedded", "escape", "joined", "policy"]

@@ -13,7 +13,6 @@ from vae_exp.report.estimates import (
     estimates_in,
     is_estimate,
     is_number,
-    label,
     mean_and_error,
     numeric,
     shown,
@@ -252,6 +251,3 @@ def claims(numbers: Mapping[str, Any]) -> Markup | None:
 
 def _dict(node: Any) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
-
-
-__all__ = ["claims", "gap", "label", "section", "tiles", "trust"]

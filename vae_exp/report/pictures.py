@@ -14,7 +14,7 @@ from vae_exp.figures import DPI
 from vae_exp.files import MIB
 from vae_exp.report.captions import caption
 from vae_exp.report.looks import PastLook
-from vae_exp.report.markup import Markup, code, joined, tag
+from vae_exp.report.markup import Markup, code, tag
 
 BUDGET = 2 * MIB  # bytes of all figures, so that a page with the live model stays below 8 MB
 LARGEST = 16 * MIB
@@ -22,7 +22,8 @@ SCREEN_DPI = 100  # at which a figure is shown, if there is room
 MOST_PIXELS = 60_000_000
 FEWEST_PIXELS = 640  # of a figure's width: below this nothing can be read
 COLOURS = 256
-TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+PNG = "image/png"
+TYPES = {".png": PNG, ".svg": "image/svg+xml"}
 PLAIN = re.compile(rf"{folders.FIGURES}/[\w.,=+-]+\.(png|svg|pdf)")
 
 
@@ -42,11 +43,8 @@ class Pictures:
                 self.missing[path] = "a page cannot show it"
                 continue
             try:
-                found[path] = files.read(folders.within(self.folder, path), LARGEST)
-                if path.endswith(".png"):
-                    _refuse_no_picture(found[path], path)
+                found[path] = read(self.folder, path)
             except UserError as error:
-                found.pop(path, None)
                 self.missing[path] = first_line(error)
         return found
 
@@ -56,18 +54,27 @@ class Pictures:
             return tag("p", code(path), f" is not shown: {self.missing.get(path, 'no such file')}.")
         look = self.of[path]
         what, how = caption(look.task, _figure(path, look))
-        attributes: dict[str, object] = {}
-        if path.endswith(".png"):
-            with Image.open(io.BytesIO(self.contents[path])) as image:
-                attributes = {"width": image.width * SCREEN_DPI // DPI}
-        source = base64.b64encode(self.contents[path]).decode()
-        picture = tag(
-            "img",
-            src=f"data:{TYPES[Path(path).suffix]};base64,{source}",
-            alt=f"{look.title}: {what}",
-            **attributes,
-        )
-        return tag("figure", tag("figcaption", how), picture, class_="picture")
+        kind = TYPES[Path(path).suffix]
+        return picture(self.contents[path], kind, f"{look.title}: {what}", how)
+
+
+def picture(contents: bytes, kind: str, what: str, how: str) -> Markup:
+    """A picture inside the page: what it shows, for those who cannot see it, and how to read it."""
+    width = None
+    if kind == PNG:
+        with Image.open(io.BytesIO(contents)) as image:
+            width = image.width * SCREEN_DPI // DPI
+    source = f"data:{kind};base64,{base64.b64encode(contents).decode()}"
+    seen = tag("img", src=source, alt=what, width=width)
+    return tag("figure", tag("figcaption", how), seen, class_="picture")
+
+
+def read(folder: Path, name: str) -> bytes:
+    """A picture of a folder; raises UserError if it is none, or does not lie there."""
+    contents = files.read(folders.within(folder, name), LARGEST)
+    if name.endswith(".png"):
+        _refuse_no_picture(contents, name)
+    return contents
 
 
 def _figure(path: str, look: PastLook) -> str:
@@ -119,6 +126,3 @@ def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "png", optimize=True)
     return file.getvalue()
-
-
-__all__ = ["BUDGET", "Pictures", "joined", "within_budget"]

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from vae_exp.analysis.base import tell_skipped
 from vae_exp.atomic import write_atomically
+from vae_exp.data import Splits
 from vae_exp.folders import REPORT
 from vae_exp.report import curves, numbers, origins
 from vae_exp.report.commands import Commands
@@ -11,7 +13,9 @@ from vae_exp.report.looks import PastLook, described, looks_of
 from vae_exp.report.markup import Markup, joined, paragraph, tag
 from vae_exp.report.numbers import claims
 from vae_exp.report.pictures import Pictures
+from vae_exp.runs import loading
 from vae_exp.runs.loading import Run
+from vae_exp.runs.looking import splits_of
 
 OWN_SECTION = ("evaluate", "posterior_atlas", "trust")
 
@@ -20,6 +24,20 @@ def write(run: Run) -> Path:
     """Put report.html into a run's folder, in the place of an older one; returns where it is."""
     write_atomically(run.folder, REPORT, page(run))
     return run.folder / REPORT
+
+
+def written(folder: Path, splits: Splits | None = None, root: str | None = None) -> Path | str:
+    """Write the page of the run in a folder; if that fails, why, after a line on stderr.
+
+    splits: the run's images, if they are at hand; else they are loaded, below ``root`` if given.
+    """
+    try:
+        run = loading.load(str(folder))
+        if root is not None:
+            splits = splits_of(run, root)
+        return write(run if splits is None else run.over(splits))
+    except Exception as error:  # noqa: BLE001
+        return tell_skipped(REPORT, error)
 
 
 def page(run: Run) -> bytes:
