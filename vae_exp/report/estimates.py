@@ -75,7 +75,7 @@ def label(path: Iterable[str]) -> str:
 
 
 def estimate_table(
-    rows: Iterable[tuple[object, Mapping[str, Any]]], what: str, *, caption: object = None
+    rows: Iterable[tuple[object, Mapping[str, Any]]], what: str, *, caption: str | None = None
 ) -> Markup | None:
     """A row an estimate: its name, the number, its images and how it was made; None without any."""
     lines = [

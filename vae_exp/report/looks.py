@@ -30,6 +30,11 @@ class PastLook:
         asked = ", ".join(f"{key} {_plain(value)}" for key, value in self.settings.items())
         return self.task.replace("_", " ") + (f" ({asked})" if asked else "")
 
+    @property
+    def heading(self) -> str:
+        """The title as a heading."""
+        return f"{self.title[:1].upper()}{self.title[1:]}"
+
 
 def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

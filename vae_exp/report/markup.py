@@ -55,21 +55,25 @@ def verbatim(name: str, text: str, **attributes: Any) -> Markup:
 
 
 def table(
-    head: Iterable[object], rows: Iterable[Iterable[object]], *, caption: object = None
+    head: Iterable[object], rows: Iterable[Iterable[object]], *, caption: str | None = None
 ) -> Markup:
-    """A table whose first column names its rows; it scrolls by itself on a narrow screen."""
+    """A table whose first column names its rows; it scrolls by itself on a narrow screen.
+
+    The caption is plain text.
+    """
     titles = [tag("th", title, scope="col") for title in head]
     lines = []
     for first, *cells in rows:
         named = tag("th", first, scope="row")
         lines.append(tag("tr", named, *(tag("td", cell) for cell in cells)))
     inside = tag(
-        "table",
-        None if caption is None else tag("caption", caption),
-        tag("thead", tag("tr", *titles)),
-        tag("tbody", *lines),
+        "table", tag("thead", tag("tr", *titles)), tag("tbody", *lines), aria_label=caption
     )
-    return tag("div", inside, class_="wide", tabindex="0", role="group", aria_label="table")
+    told = None if caption is None else tag("p", caption, class_="caption")
+    name = "table" if caption is None else f"table: {caption}"
+    return joined(
+        [told, tag("div", inside, class_="wide", tabindex="0", role="group", aria_label=name)]
+    )
 
 
 def folded(summary: object, *children: object) -> Markup:

@@ -127,7 +127,8 @@ def _of_split(split: str, metrics: Mapping[str, Any]) -> Markup | None:
     best = _dict(node.get("best"))
     if is_number(best.get("value")):
         about += f"; best epoch by {best.get('by')}: {shown(best['value'])}"
-    rows = [(LABELS.get(name, name), found) for name, found in node.items() if is_estimate(found)]
+    names = [*filter(node.get, LABELS), *(name for name in node if name not in LABELS)]
+    rows = [(LABELS.get(name, name), node[name]) for name in names if is_estimate(node[name])]
     return estimate_table(rows, "nats per image", caption=about)
 
 
@@ -170,13 +171,13 @@ def gap(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Sectio
     parts: list[Markup | None] = [
         paragraph(
             "log p(x) − ELBO = KL(q(z | x) ‖ p(z | x)): the gap is how far the encoder's q is from "
-            "the true posterior. A better q closes it; a better decoder does not need to."
+            "the true posterior, in nats."
         )
     ]
     evaluated = named(looks, "evaluate")
     for look in evaluated:
         if len(evaluated) > 1:
-            parts.append(tag("h3", look.title))
+            parts.append(tag("h3", look.heading))
         measured = _dict(look.numbers.get("gap"))
         rows = [
             (name, numeric(mean_and_error(found)), numeric(_count(found)), OF_GAP.get(name, ""))
@@ -198,7 +199,7 @@ def gap(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Sectio
         parts.append(commands.missing("evaluate", "The gap was not measured."))
     atlases = named(looks, "posterior_atlas")
     for look in atlases:
-        parts.append(tag("h3", look.title))
+        parts.append(tag("h3", look.heading))
         parts += [pictures.shown(name) for name in look.figures]
     if not atlases:
         parts.append(commands.missing("posterior_atlas", "No posterior was drawn."))
@@ -211,7 +212,7 @@ def trust(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Sect
     parts: list[Markup | None] = []
     for look in examined:
         if len(examined) > 1:
-            parts.append(tag("h3", look.title))
+            parts.append(tag("h3", look.heading))
         verdict = _dict(look.numbers.get("verdict"))
         told = [tag("li", tag("strong", word), f": {why}") for word, why in verdict.items()]
         parts.append(tag("ul", *told) if told else None)
@@ -240,13 +241,14 @@ def _quantiles(look: PastLook) -> Markup | None:
 
 
 def claims(numbers: Mapping[str, Any]) -> Markup | None:
-    """The questions that an analysis answers by true or false, with the evidence."""
-    rows = [
-        (node["question"], "true" if node.get("answer") else "false", node.get("evidence", ""))
-        for node in numbers.values()
-        if isinstance(node, dict) and "question" in node
-    ]
-    return table(("question", "answer", "evidence"), rows) if rows else None
+    """The questions that an analysis answers by yes or no, with the evidence."""
+    parts: list[Markup] = []
+    for node in numbers.values():
+        if isinstance(node, dict) and "question" in node:
+            answer = "yes" if node.get("answer") else "no"
+            parts.append(tag("dt", node["question"]))
+            parts.append(tag("dd", tag("strong", answer), f": {node.get('evidence', '')}"))
+    return tag("dl", *parts, class_="claims") if parts else None
 
 
 def _dict(node: Any) -> dict[str, Any]:

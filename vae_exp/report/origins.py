@@ -15,6 +15,7 @@ from vae_exp.runs import saving
 from vae_exp.runs.loading import Run
 
 PARTS = ("prior", "likelihood", "posterior")
+PEOPLE = {"Bernoulli", "Gaussian"}
 ENDINGS = re.compile(r"(Likelihood|Family|Prior)$")
 CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -43,9 +44,10 @@ def sentence(run: Run, metrics: Mapping[str, Any]) -> Markup:
 
 
 def _name(node: Mapping[str, Any]) -> str:
-    """A part's class in words: DiagonalGaussianFamily is diagonal gaussian."""
+    """A part's class in words: DiagonalGaussianFamily is diagonal Gaussian."""
     kind = str(node.get(TARGET, "")).rpartition(".")[2]
-    return CAPITAL.sub(" ", ENDINGS.sub("", kind)).lower()
+    words = CAPITAL.sub(" ", ENDINGS.sub("", kind)).split()
+    return " ".join(word if word in PEOPLE else word.lower() for word in words)
 
 
 def _provenance(told: Mapping[str, Any]) -> Markup | None:

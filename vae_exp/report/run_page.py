@@ -68,7 +68,7 @@ def _figures(looks: list[PastLook], pictures: Pictures) -> Section:
         answered = claims(look.numbers)
         if not found and answered is None:
             continue
-        parts.append(tag("h3", f"{look.title[:1].upper()}{look.title[1:]}"))
+        parts.append(tag("h3", look.heading))
         if not found:
             parts.append(paragraph(described(look.task)))
         parts += [*found, answered]
