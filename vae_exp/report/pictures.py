@@ -16,7 +16,7 @@ from vae_exp.report.captions import caption
 from vae_exp.report.looks import PastLook
 from vae_exp.report.markup import Markup, code, tag
 
-BUDGET = 2 * MIB  # bytes of all figures, so that a page with the live model stays below 8 MB
+BUDGET = 1_400_000  # bytes of all figures, so that a page with the live model stays below 8 MB
 LARGEST = 16 * MIB
 SCREEN_DPI = 100  # at which a figure is shown, if there is room
 MOST_PIXELS = 60_000_000

@@ -9,6 +9,7 @@ from vae_exp.folders import REPORT
 from vae_exp.report import curves, numbers, origins
 from vae_exp.report.commands import Commands
 from vae_exp.report.document import Section, document
+from vae_exp.report.live import live
 from vae_exp.report.looks import PastLook, described, looks_of
 from vae_exp.report.markup import Markup, joined, paragraph, tag
 from vae_exp.report.numbers import claims
@@ -48,7 +49,9 @@ def page(run: Run) -> bytes:
     lead = joined(
         [origins.sentence(run, metrics), numbers.tiles(metrics, looks, commands)],
     )
+    explorer, addition = live(run)
     sections = [
+        explorer,
         numbers.section(metrics, looks, commands),
         curves.section(run.folder),
         _figures([look for look in looks if look.task not in OWN_SECTION], pictures),
@@ -57,7 +60,7 @@ def page(run: Run) -> bytes:
         origins.config(run),
         origins.commands(commands, looks),
     ]
-    return document(f"Run {run.name}", lead, sections)
+    return document(f"Run {run.name}", lead, sections, addition)
 
 
 def _figures(looks: list[PastLook], pictures: Pictures) -> Section:
