@@ -1,15 +1,18 @@
 """The curves of a run, read from its event files and drawn as SVG."""
 
 import math
+import os
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event
 
 from vae_exp import files, folders
 from vae_exp.errors import Damaged, UserError, first_line
-from vae_exp.files import MIB
 from vae_exp.report.chart import Chart, Series
 from vae_exp.report.document import Section
 from vae_exp.report.estimates import LABELS, numeric, shown
@@ -17,7 +20,9 @@ from vae_exp.report.markup import Markup, folded, joined, paragraph, table, tag
 
 Points = list[tuple[int, float]]  # step, value
 
-LARGEST = 256 * MIB  # of an event file that is read: figures while training lie in it too
+LARGEST = 1 << 14  # bytes of a record that is read: scalars have a hundred, figures many more
+HEADER, CHECKSUM = 12, 4  # bytes: a length and its checksum before a record, a checksum after it
+MOST = 1 << 40  # bytes that a record can have
 CLOCK = "train/elbo"  # is logged at the end of each epoch
 SPLITS = {"val": "validation", "train": "training"}
 ROWS = 12  # of the table of values
@@ -60,15 +65,30 @@ def read(folder: Path) -> dict[str, Points]:
 
 def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
     with files.opened(path) as file:
-        if file.seek(0, 2) > LARGEST:
-            raise Damaged(f"{path} holds more than {LARGEST:,} bytes")
-    try:
-        for event in LegacyEventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.WhichOneof("value") == "simple_value":
-                    yield value.tag, event.step, value.simple_value
-    except Exception as error:  # of several libraries, for a file that may be anybody's
-        raise Damaged(f"{path} is damaged: {first_line(error)}") from error
+        try:
+            for record in _records(file):
+                event = Event.FromString(record)
+                for value in event.summary.value:
+                    if value.WhichOneof("value") == "simple_value":
+                        yield value.tag, event.step, value.simple_value
+        except DecodeError as error:
+            raise Damaged(f"{path} is damaged: {first_line(error)}") from error
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    """The short records of an event file, up to where it was cut off.
+
+    TensorBoard's reader takes seconds for one with figures: their checksums are counted in Python.
+    """
+    while len(header := file.read(HEADER)) == HEADER:
+        (size,) = struct.unpack("<Q", header[:-CHECKSUM])
+        if size > LARGEST:
+            file.seek(min(size, MOST) + CHECKSUM, os.SEEK_CUR)
+            continue
+        record = file.read(size + CHECKSUM)
+        if len(record) < size + CHECKSUM:
+            return
+        yield record[:size]
 
 
 def steps_per_epoch(scalars: Mapping[str, Points]) -> tuple[str, int]:
