@@ -9,13 +9,13 @@ function mount(root, payload, source) {
 
 class Explorer {
   constructor(root, payload, source) {
-    Object.assign(this, { root, payload, answer: null, shape: null, best: null, ready: false, took: null });
+    Object.assign(this, { root, payload, frame: null, renderAll: true, answer: null, shape: null, best: null, ready: false });
     this.model = modelOf(payload);
     this.bytes = bytesOf(payload.images);
     this.means = doublesOf(payload.means);
     this.groups = this.grouped();
     this.state = stateOf(location.hash, this.model, payload.count);
-    this.pointed = this.state.z ?? this.meanOf(this.state.image);
+    this.pointed = this.firstPointed();
     const label = "The latent plane. Each point is the encoder's mean of an image.";
     this.plane = new Plane(label, {
       onview: (view) => this.viewed(view),
@@ -36,6 +36,12 @@ class Explorer {
     new ResizeObserver(() => this.render()).observe(this.plane.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.render());
     addEventListener("hashchange", () => this.followAddress());
+  }
+
+  // Where the pointer is said to be before it was ever there.
+  firstPointed() {
+    const { z, mode, to, along, image } = this.state;
+    return z ?? (mode === "walk" && to !== null ? this.between(along) : this.meanOf(image));
   }
 
   get x() {
@@ -118,7 +124,7 @@ class Explorer {
 
   heard(answer, took) {
     this.answer = answer;
-    this.took = took;
+    this.root.dataset.took = took;
     this.shape = answer.posterior === null ? null : shapeOf(answer.posterior);
     this.root.dataset.answers = Number(this.root.dataset.answers ?? 0) + 1;
     this.render();
@@ -142,7 +148,7 @@ class Explorer {
     if (this.model.dims > 1) z[b] = y;
     z[a] = x;
     this.pointed = z;
-    this.render();
+    this.render(false);
   }
 
   click(x, y) {
@@ -237,18 +243,20 @@ class Explorer {
     return { dims: model.dims, axes: state.axes, means, groups, shape, q: this.shownQ, best: this.shownBest, marks, walk, names: shape && walk === null ? [] : names };
   }
 
-  // Draw once a frame, however much has changed.
-  render() {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
+  // Draw once a frame, however much has changed; all of it, or what follows the pointer.
+  render(all = true) {
+    this.renderAll ||= all;
+    this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.theme = themeOf(this.root);
-      this.layout.show();
-      this.paint();
+      if (this.renderAll) this.layout.show();
+      this.layout.showPointed();
+      this.paint(this.renderAll);
+      this.renderAll = false;
     });
   }
 
-  paint() {
+  paint(all) {
     const ratio = devicePixelRatio || 1;
     const { plane, theme } = this;
     plane.fit(ratio);
@@ -261,7 +269,7 @@ class Explorer {
       context.drawImage(this.pointsLayer(scene, ratio), 0, 0, plane.view.width, plane.view.height);
       paintOverPoints(new CanvasSurface(context), plane.view, scene, theme);
     }
-    if (!this.layout.closeFigure.hidden) this.paintCloseUp(scene, ratio);
+    if (all && !this.layout.closeFigure.hidden) this.paintCloseUp(scene, ratio);
   }
 
   // Thousands of points are drawn again only if the view changes.

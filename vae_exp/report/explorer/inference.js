@@ -2,7 +2,7 @@
 
 const QUICK_BUDGET = 60; // z decoded for an answer while a pen moves
 const COMPLETIONS = 8;
-const CARRIES = 1e-6; // weight of a place that matters to an expectation
+const CARRIES = 1e-4; // weight of a place that matters to a picture
 
 // A small generator of uniform numbers (mulberry32), so that a link shows the same draws.
 function uniforms(seed) {
@@ -84,11 +84,12 @@ class Inference {
   // Of a whole image: its reconstruction, E over p(z | x) of the decoder's means.
   expected(posterior, x, seen) {
     const mean = new Float32Array(x.length);
+    const held = posterior.weights.reduce((sum, weight) => sum + (weight < CARRIES ? 0 : weight), 0);
     posterior.places.forEach(([i, j], p) => {
       const weight = posterior.weights[p];
       if (weight < CARRIES) return;
       const logits = this.between.logitsAt(i, j);
-      for (let d = 0; d < mean.length; d++) mean[d] += weight * sigmoid(logits[d]);
+      for (let d = 0; d < mean.length; d++) mean[d] += (weight / held) * sigmoid(logits[d]);
     });
     return joined(mean, x, seen);
   }
