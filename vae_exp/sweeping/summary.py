@@ -43,7 +43,7 @@ class Summarise:
 
     def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError if there is no such sweep."""
-        folder = sweeps.find(self.sweep)
+        folder = folders.find_sweep(self.sweep)
         hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
         resume = ("-m", f"resume={folders.shown(folder)}", *hydra)
         summarise(folder, resume=resume, seed=config["seed"], root=config["data"].get("root"))

@@ -33,7 +33,11 @@ def execute(
         return task(config, folder)
     try:
         if isinstance(task, Analysis):
-            look(task, config, config["seed"] if seed_is_given else None)
+            seen = look(task, config, config["seed"] if seed_is_given else None)
+            if (seen / folders.REPORT).is_file():
+                from vae_exp.report import run_page  # which imports what reads event files
+
+                run_page.written(seen, root=config["data"].get("root"))
         else:
             task(config)
     except OSError as error:
