@@ -50,8 +50,8 @@ class Layout {
       button("−", () => app.plane.zoom(1.4), { "aria-label": "Zoom out" }),
       button("Whole plane", () => app.wholePlane()),
       button("To the posterior", () => app.toPosterior(), { "data-zoom": "posterior" }),
-      button("Save PNG", () => app.savePng()),
-      button("Save SVG", () => app.saveSvg()));
+      button("Save PNG", () => app.stage.savePng()),
+      button("Save SVG", () => app.stage.saveSvg()));
   }
 
   show() {

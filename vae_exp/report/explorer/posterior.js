@@ -22,7 +22,7 @@ function posteriorOf(lattice, between, tracker, { seen = null, tolerance = 5e-4,
   for (let depth = 1; depth <= levels && error > tolerance; depth++) {
     const places = refinedPlaces(level, lattice.model.dims);
     if (spent + between.lacking(places).length > budget) break;
-    spent += between.require(places);
+    spent += between.learn(places);
     const finer = finerLevel(level, places, lattice, (i, j) => between.logJoint(i, j, tracker, inked, seen));
     error = errorAfter(finer, Math.abs(finer.total - level.total), lattice.model.dims);
     level = finer;
@@ -161,6 +161,17 @@ function expectation(weights, f) {
   let sum = 0;
   for (let p = 0; p < weights.length; p++) sum += weights[p] * f(p);
   return sum;
+}
+
+// The highest places of a posterior, none of which has a higher neighbour: at most `most` of them.
+function modesOf({ places, weights, step }, lattice, most) {
+  const stride = Math.round((step * UNIT) / lattice.step);
+  const known = new Map(places.map(([i, j], p) => [keyOf(i, j), weights[p]]));
+  const steps = [-stride, 0, stride];
+  const isMode = ([i, j], p) =>
+    steps.every((di) => steps.every((dj) => !(known.get(keyOf(i + di, j + dj)) > weights[p])));
+  const found = places.map((_, p) => p).filter((p) => isMode(places[p], p));
+  return found.sort((one, other) => weights[other] - weights[one]).slice(0, most).map((p) => lattice.z(...places[p]));
 }
 
 // log p(z | x) on a rectangle that holds the mass, for pictures: `values` [rows, columns] at
