@@ -46,6 +46,7 @@ MODULES = (
     "panels",
     "numbers",
     "layout",
+    "stage",
     "explorer",
 )
 IMAGES = 10_000  # at most, and no more than IMAGE_BYTES of them
@@ -70,7 +71,6 @@ def why_not(model: VAE) -> str | None:
     return None
 
 
-@torch.no_grad()
 def explorer(run: Run) -> dict[str, Any] | None:
     """What ``mountExplorer`` is given, ready for JSON; None if there is a reason in ``why_not``.
 
@@ -84,19 +84,26 @@ def explorer(run: Run) -> dict[str, Any] | None:
     bytes_an_image = -(-model.pixels // 8)
     count = min(len(test), IMAGES, max(1, IMAGE_BYTES // bytes_an_image))
     x = test.some(slice(0, count)).to(model.device)
+    return {**of_model(model, x), "origin": test.origin, **_classes(run, test, count)}
+
+
+@torch.no_grad()
+def of_model(model: VAE, x: Tensor) -> dict[str, Any]:
+    """The part of it that is about a model and its images x [N, D], without their classes."""
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder, Encoder)
+    assert isinstance(decoder, Decoder)
     return {
         "height": model.shape[0],
         "width": model.shape[1],
         "latent_dim": model.latent_dim,
         "family": FAMILIES[type(model.posterior_family)],
-        "encoder": _steps(nn.Sequential(model.encoder.features, model.encoder.parameters_of_q)),
-        "decoder": _steps(nn.Sequential(model.decoder.features, model.decoder.parameters_of_x)),
+        "encoder": _steps(nn.Sequential(encoder.features, encoder.parameters_of_q)),
+        "decoder": _steps(nn.Sequential(decoder.features, decoder.parameters_of_x)),
         "images": _packed(x),
-        "count": count,
+        "count": len(x),
         "means": _floats(torch.cat([_mean(model, part) for part in x.split(1000)])),
         "noise": _floats(_noise(model.latent_dim)),
-        "origin": f"test images ({test.origin})",
-        **_classes(run, test, count),
     }
 
 

@@ -67,25 +67,9 @@ class Editor {
     ];
   }
 
-  // Set every pixel whose centre lies within the brush on its way.
   stroke(from, to) {
-    const { width, height } = this.model;
-    const radius = BRUSH[this.purpose];
     const inks = this.purpose === "draw" ? !this.pressed : this.pressed;
-    const parts = Math.max(1, Math.ceil(2 * Math.hypot(to[0] - from[0], to[1] - from[1])));
-    let changes = false;
-    for (let part = 0; part <= parts; part++) {
-      const x = from[0] + ((to[0] - from[0]) * part) / parts;
-      const y = from[1] + ((to[1] - from[1]) * part) / parts;
-      for (let row = Math.max(0, Math.floor(y - radius)); row <= Math.min(height - 1, y + radius); row++) {
-        for (let column = Math.max(0, Math.floor(x - radius)); column <= Math.min(width - 1, x + radius); column++) {
-          if (Math.hypot(column + 0.5 - x, row + 0.5 - y) > radius) continue;
-          if (this.bits[row * width + column] === Number(inks)) continue;
-          this.bits[row * width + column] = Number(inks);
-          changes = true;
-        }
-      }
-    }
+    const changes = brush(this.bits, this.model, from, to, BRUSH[this.purpose], Number(inks));
     if (changes) this.changed(Uint8Array.from(this.bits), false);
   }
 
@@ -125,6 +109,26 @@ class Editor {
     context.lineWidth = 2;
     context.strokeRect(CELL * this.cursor[1] + 1, CELL * this.cursor[0] + 1, CELL - 2, CELL - 2);
   }
+}
+
+// Set every pixel whose centre lies within a radius of the way from one place to another, in
+// [column, row]. Returns whether any pixel changed.
+function brush(bits, { width, height }, from, to, radius, value) {
+  let changes = false;
+  for (let d = 0; d < width * height; d++) {
+    const centre = [(d % width) + 0.5, Math.floor(d / width) + 0.5];
+    if (bits[d] === value || farFromSegment(centre, from, to) > radius) continue;
+    bits[d] = value;
+    changes = true;
+  }
+  return changes;
+}
+
+function farFromSegment([x, y], [x0, y0], [x1, y1]) {
+  const [dx, dy] = [x1 - x0, y1 - y0];
+  const square = dx * dx + dy * dy;
+  const t = square === 0 ? 0 : Math.max(0, Math.min(1, ((x - x0) * dx + (y - y0) * dy) / square));
+  return Math.hypot(x - x0 - t * dx, y - y0 - t * dy);
 }
 
 // Which pixels the presets show, as `mask=` of the program does; random ones by the seed.

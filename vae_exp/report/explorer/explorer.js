@@ -9,33 +9,41 @@ function mount(root, payload, source) {
 
 class Explorer {
   constructor(root, payload, source) {
-    Object.assign(this, { root, payload, answer: null, shape: null, best: null, ready: false, took: null });
+    Object.assign(this, { root, payload, frame: null, renderAll: true, answer: null, shape: null, best: null, ready: false });
     this.model = modelOf(payload);
     this.bytes = bytesOf(payload.images);
     this.means = doublesOf(payload.means);
     this.groups = this.grouped();
     this.state = stateOf(location.hash, this.model, payload.count);
-    this.pointed = this.state.z ?? this.meanOf(this.state.image);
+    this.pointed = this.firstPointed();
     const label = "The latent plane. Each point is the encoder's mean of an image.";
     this.plane = new Plane(label, {
       onview: (view) => this.viewed(view),
       onpoint: (x, y) => this.point(x, y),
       onclick: (x, y) => this.click(x, y),
     });
-    Object.assign(this.plane.view, this.state.view);
+    Object.assign(this.plane.view, this.state.view, { flat: this.model.dims === 1 });
     this.editor = new Editor(this.model, (bits, resting) => this.edited(bits, resting));
+    this.stage = new Stage(this);
     this.layout = new Layout(this);
     this.asker = startWorker(source, payload);
     this.asker.onfilling = (done) => this.filling(done);
     this.watch();
     this.ask();
     this.render();
+    if (location.hash.startsWith(PREFIX)) root.scrollIntoView();
   }
 
   watch() {
     new ResizeObserver(() => this.render()).observe(this.plane.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.render());
     addEventListener("hashchange", () => this.followAddress());
+  }
+
+  // Where the pointer is said to be before it was ever there.
+  firstPointed() {
+    const { z, mode, to, along, image } = this.state;
+    return z ?? (mode === "walk" && to !== null ? this.between(along) : this.meanOf(image));
   }
 
   get x() {
@@ -118,7 +126,7 @@ class Explorer {
 
   heard(answer, took) {
     this.answer = answer;
-    this.took = took;
+    this.root.dataset.took = took;
     this.shape = answer.posterior === null ? null : shapeOf(answer.posterior);
     this.root.dataset.answers = Number(this.root.dataset.answers ?? 0) + 1;
     this.render();
@@ -142,7 +150,7 @@ class Explorer {
     if (this.model.dims > 1) z[b] = y;
     z[a] = x;
     this.pointed = z;
-    this.render();
+    this.render(false);
   }
 
   click(x, y) {
@@ -184,26 +192,8 @@ class Explorer {
   }
 
   toPosterior() {
-    if (this.answer === null) return;
-    const { x, y, span } = this.closeView(1);
-    this.plane.look(x, y, 1.5 * span);
-  }
-
-  // The square that holds the posterior and the q that is shown.
-  closeView(width) {
-    const { mean, covariance } = this.shape ?? { mean: this.answer.q.mean, covariance: this.answer.q.scale };
-    const dims = this.model.dims;
-    const [a, b] = this.state.axes;
-    const places = [[mean, (axis) => 4.5 * Math.sqrt(covariance[axis * (dims + 1)])]];
-    for (const q of [this.shownQ, this.shownBest]) {
-      if (q !== null) places.push([q.mean, (axis) => 3 * Math.exp(q.logStd[axis])]);
-    }
-    const ends = [a, b].map((axis) => [
-      Math.min(...places.map(([centre, reach]) => centre[axis] - reach(axis))),
-      Math.max(...places.map(([centre, reach]) => centre[axis] + reach(axis))),
-    ]);
-    const span = Math.max(...ends.map(([low, high]) => high - low));
-    return { x: (ends[0][0] + ends[0][1]) / 2, y: dims === 1 ? 0 : (ends[1][0] + ends[1][1]) / 2, span, width, height: width };
+    const view = this.stage.closeView(1);
+    if (view !== null) this.plane.look(view.x, view.y, 1.5 * view.span);
   }
 
   viewed({ x, y, span }) {
@@ -227,83 +217,15 @@ class Explorer {
     this.change({ z: this.state.z, fitted: this.state.fitted });
   }
 
-  scene() {
-    const { state, means, groups, shape, model, theme } = this;
-    const marks = [];
-    if (state.z !== null || state.to !== null || this.pointed !== null) marks.push([this.pointed, theme.text]);
-    const walk = state.mode === "walk" && state.to !== null ? [this.between(0), this.between(1)] : null;
-    const chosen = state.drawn === null ? [{ z: this.meanOf(state.image), name: "x" }] : [];
-    const names = walk === null ? chosen : [{ z: walk[0], name: "from" }, { z: walk[1], name: "to" }];
-    return { dims: model.dims, axes: state.axes, means, groups, shape, q: this.shownQ, best: this.shownBest, marks, walk, names: shape && walk === null ? [] : names };
-  }
-
-  // Draw once a frame, however much has changed.
-  render() {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
+  // Draw once a frame, however much has changed; all of it, or what follows the pointer.
+  render(all = true) {
+    this.renderAll ||= all;
+    this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.theme = themeOf(this.root);
-      this.layout.show();
-      this.paint();
+      if (this.renderAll) this.layout.show();
+      this.layout.showPointed();
+      this.stage.paint(this.renderAll);
+      this.renderAll = false;
     });
   }
-
-  paint() {
-    const ratio = devicePixelRatio || 1;
-    const { plane, theme } = this;
-    plane.fit(ratio);
-    const scene = this.scene();
-    const context = plane.canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, plane.view.width, plane.view.height);
-    if (this.model.dims === 1) paintScene(new CanvasSurface(context), { ...plane.view, flat: true }, scene, theme);
-    else {
-      context.drawImage(this.pointsLayer(scene, ratio), 0, 0, plane.view.width, plane.view.height);
-      paintOverPoints(new CanvasSurface(context), plane.view, scene, theme);
-    }
-    if (!this.layout.closeFigure.hidden) this.paintCloseUp(scene, ratio);
-  }
-
-  // Thousands of points are drawn again only if the view changes.
-  pointsLayer(scene, ratio) {
-    const { view } = this.plane;
-    const key = [view.x, view.y, view.span, view.width, view.height, ratio, scene.axes, scene.shape !== null, this.theme.paper].join();
-    if (this.layer?.key !== key) {
-      const canvas = element("canvas", { width: view.width * ratio, height: view.height * ratio });
-      const context = canvas.getContext("2d");
-      context.scale(ratio, ratio);
-      const surface = new CanvasSurface(context);
-      paintFrame(surface, view, this.theme);
-      paintPoints(surface, view, scene);
-      this.layer = { key, canvas };
-    }
-    return this.layer.canvas;
-  }
-
-  paintCloseUp(scene, ratio) {
-    const canvas = this.layout.closeUp;
-    const width = Math.max(1, Math.round(canvas.getBoundingClientRect().width));
-    Object.assign(canvas, { width: width * ratio, height: width * ratio });
-    const context = canvas.getContext("2d");
-    context.scale(ratio, ratio);
-    const view = this.closeView(width);
-    const surface = new CanvasSurface(context);
-    paintFrame(surface, view, this.theme);
-    paintOverPoints(surface, view, { ...scene, marks: [], walk: null }, this.theme);
-  }
-
-  async savePng() {
-    save(await pngOf(this.plane.view, this.scene(), this.theme), "posterior.png");
-  }
-
-  saveSvg() {
-    save(new Blob([svgOf(this.plane.view, this.scene(), this.theme)], { type: "image/svg+xml" }), "posterior.svg");
-  }
-}
-
-// The colours of the page as it is now, light or dark.
-function themeOf(root) {
-  const style = getComputedStyle(root.firstElementChild);
-  const names = ["paper", "text", "faint", "grid", "circle", "posterior", "q", "best"];
-  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--ex-${name}`).trim()]));
 }

@@ -2,7 +2,9 @@
 
 const QUICK_BUDGET = 60; // z decoded for an answer while a pen moves
 const COMPLETIONS = 8;
-const CARRIES = 1e-6; // weight of a place that matters to an expectation
+const MOST_MODES = 3; // of a posterior, from which a q is fitted
+const NARROW = 0.1; // of the posterior's variance, for a q about one of its modes
+const CARRIES = 1e-4; // weight of a place that matters to a picture
 
 // A small generator of uniform numbers (mulberry32), so that a link shows the same draws.
 function uniforms(seed) {
@@ -84,11 +86,12 @@ class Inference {
   // Of a whole image: its reconstruction, E over p(z | x) of the decoder's means.
   expected(posterior, x, seen) {
     const mean = new Float32Array(x.length);
+    const held = posterior.weights.reduce((sum, weight) => sum + (weight < CARRIES ? 0 : weight), 0);
     posterior.places.forEach(([i, j], p) => {
       const weight = posterior.weights[p];
       if (weight < CARRIES) return;
       const logits = this.between.logitsAt(i, j);
-      for (let d = 0; d < mean.length; d++) mean[d] += weight * sigmoid(logits[d]);
+      for (let d = 0; d < mean.length; d++) mean[d] += (weight / held) * sigmoid(logits[d]);
     });
     return joined(mean, x, seen);
   }
@@ -112,13 +115,19 @@ class Inference {
     return this.lattice.z(...places[p]).map((coordinate) => coordinate + step * (uniform() - 0.5));
   }
 
-  // The best q of the encoder's family, from where the posterior is and from the encoder's q.
+  // The best q of the encoder's family, from the encoder's q, the whole posterior and its modes.
   fitted({ x, seen = null }) {
     this.startedTrackers();
     const tracker = seen === null ? this.whole : this.visible;
     tracker.update(x, seen);
-    const { mean, covariance } = posteriorOf(this.lattice, this.between, tracker, { seen });
-    const starts = [gaussianFromMoments(mean, covariance, this.model.family), encode(this.model, x, seen)];
+    const posterior = posteriorOf(this.lattice, this.between, tracker, { seen });
+    const { mean, covariance } = posterior;
+    const narrow = covariance.map((value) => NARROW * value);
+    const starts = [
+      encode(this.model, x, seen),
+      gaussianFromMoments(mean, covariance, this.model.family),
+      ...modesOf(posterior, this.lattice, MOST_MODES).map((mode) => gaussianFromMoments(mode, narrow, this.model.family)),
+    ];
     const { q } = bestGaussian(this.model, x, starts, seen);
     return { q, elbo: elboOf(this.model, q, x, { seen }) };
   }

@@ -4,7 +4,7 @@ const LEVELS = 5; // how often the step may be halved
 const UNIT = 1 << LEVELS; // the lattice's step in units of the finest one
 const MOST_POINTS = 12000;
 const STEP = { 1: 0.01, 2: 0.12 };
-const LEAST_RADIUS = 4.2; // of the prior N(0, I) in two dimensions 1.5e-4 lies outside
+const LEAST_RADIUS = 6; // of the prior N(0, I) in two dimensions 2e-8 lies outside
 const MARGIN = 1; // around the encoder's means
 const CHUNK = 200; // points decoded at a time
 
@@ -131,7 +131,7 @@ class Between {
   }
 
   // Decode those of the places that are not known yet; returns how many there were.
-  require(places) {
+  learn(places) {
     const { lattice, known } = this;
     const missing = this.lacking(places);
     const { dims, pixels } = lattice.model;

@@ -50,8 +50,8 @@ class Layout {
       button("−", () => app.plane.zoom(1.4), { "aria-label": "Zoom out" }),
       button("Whole plane", () => app.wholePlane()),
       button("To the posterior", () => app.toPosterior(), { "data-zoom": "posterior" }),
-      button("Save PNG", () => app.savePng()),
-      button("Save SVG", () => app.saveSvg()));
+      button("Save PNG", () => app.stage.savePng()),
+      button("Save SVG", () => app.stage.saveSvg()));
   }
 
   show() {
@@ -87,9 +87,14 @@ class Layout {
     const fed = seen === null ? "decoded at the encoder's mean" : "the mistake: decoded at the encoder's mean";
     const shown = state.mode !== "walk" && answer !== null && (seen === null || state.mistake);
     frames.encoder.show(shown ? answer.encoderMean : null, fed);
+  }
+
+  // What follows the pointer.
+  showPointed() {
+    const { frames, app } = this;
     const z = [...app.pointed].map((value) => nats(value)).join(", ");
     frames.pointed.show(pictureAt(app.model, app.pointed), `decoded at z = (${z})`);
-    frames.drawn.show(state.mode === "walk" ? app.drawnPixels() : null, "an x drawn from p(x | z)");
+    frames.drawn.show(app.state.mode === "walk" ? app.drawnPixels() : null, "an x drawn from p(x | z)");
   }
 
   showLegend() {

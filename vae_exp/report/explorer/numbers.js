@@ -12,6 +12,9 @@ class Numbers {
   show(app) {
     const { answer, shape } = app;
     if (answer === null) return;
+    const shown = [answer, app.best, app.seen, app.state.mistake, app.ready];
+    if (this.shown?.every((part, k) => part === shown[k])) return;
+    this.shown = shown;
     const rows = this.rows(app);
     this.body.replaceChildren(...rows.map(({ name, key, value, how }) => {
       const number = element("td", { "data-number": key, title: how }, nats(value, Math.abs(value) < 10 ? 3 : 2));

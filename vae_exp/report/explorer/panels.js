@@ -96,11 +96,12 @@ class HidePanel {
     const uncover = checkbox("The brush uncovers", (on) => (app.editor.erasing = on));
     this.mistake = checkbox("Show the mistake: feed the encoder the image with hidden pixels as empty", (on) => app.change({ mistake: on }));
     this.completions = element("div", { class: "ex-completions", role: "group", "aria-label": "Eight completions" });
+    this.others = button("Eight others", () => app.change({ seed: app.state.seed + 1 }));
     this.panel = element("div", {},
       element("div", { class: "ex-tools" }, ...presets, button("Show all", () => app.change({ seen: null })), uncover.label),
       element("div", { class: "ex-tools" }, this.mistake.label),
       this.completions,
-      element("div", { class: "ex-tools" }, button("Eight others", () => app.change({ seed: app.state.seed + 1 }))));
+      element("div", { class: "ex-tools" }, this.others));
     this.frames = Array.from({ length: COMPLETIONS }, (_, k) => pictureFrame(app.model, `completion ${k + 1}`));
     this.completions.append(...this.frames.map(({ figure }) => figure));
   }
@@ -108,7 +109,7 @@ class HidePanel {
   show() {
     this.mistake.box.checked = this.app.state.mistake;
     const draws = this.app.seen === null ? [] : (this.app.answer?.draws ?? []);
-    this.completions.hidden = draws.length !== COMPLETIONS;
+    this.completions.hidden = this.others.hidden = draws.length !== COMPLETIONS;
     if (!this.completions.hidden) this.frames.forEach((frame, k) => frame.show(draws[k].picture, `completion ${k + 1}`));
   }
 }
@@ -134,7 +135,9 @@ class WalkPanel {
     this.along.label.hidden = this.strip.hidden = !walks;
     this.along.range.value = app.state.along;
     this.along.value.textContent = percent(app.state.along);
-    if (!walks) return;
+    const walk = `${app.state.image} to ${app.state.to}`;
+    if (!walks || walk === this.walk) return;
+    this.walk = walk;
     this.frames.forEach((frame, k) => frame.show(pictureAt(app.model, app.between(k / 8)), percent(k / 8)));
   }
 }

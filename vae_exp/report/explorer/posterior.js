@@ -1,8 +1,8 @@
 // The exact p(z | x) of one image, and log p(x): sums over a lattice that is refined where the
 // posterior's mass lies, until halving the step no longer matters. For a smooth density of width σ
 // a lattice of step h is off by about 2 exp(−2π²σ²/h²) an axis, so each halving takes the error to
-// its fourth power. What a halving changed is the error before it; its square is a careful bound on
-// the error after it.
+// its fourth power if the density is as narrow in one direction as in the others. What a halving
+// changed is the error before it; to the power 1.5 it is a careful guess of the error after it.
 
 const DROPPED = 12; // nats below the peak at which the lattice is no longer refined
 const FLOOR = 30; // nats below the peak that a picture shows at places without a value
@@ -17,15 +17,14 @@ function posteriorOf(lattice, between, tracker, { seen = null, tolerance = 5e-4,
     if (value && tracker.seen[d]) inked.push(d);
   });
   let level = coarsest(lattice, tracker.values);
-  let error = Infinity;
+  let error = errorAfter(level, movedFromCoarser(lattice, level), lattice.model.dims);
   let spent = 0;
   for (let depth = 1; depth <= levels && error > tolerance; depth++) {
     const places = refinedPlaces(level, lattice.model.dims);
     if (spent + between.lacking(places).length > budget) break;
-    spent += between.require(places);
+    spent += between.learn(places);
     const finer = finerLevel(level, places, lattice, (i, j) => between.logJoint(i, j, tracker, inked, seen));
-    const moved = Math.abs(finer.total - level.total);
-    error = resolved(finer, lattice.model.dims) && moved < 1 ? moved ** 2 : Infinity;
+    error = errorAfter(finer, Math.abs(finer.total - level.total), lattice.model.dims);
     level = finer;
   }
   return summary(lattice, level, error);
@@ -101,6 +100,22 @@ function logCell(lattice, stride) {
   return lattice.model.dims * Math.log((lattice.step * stride) / UNIT);
 }
 
+function errorAfter(level, moved, dims) {
+  return resolved(level, dims) && moved < 1 ? moved ** 1.5 : Infinity;
+}
+
+// Every second point an axis is a lattice of twice the step: by how much those sums differ.
+function movedFromCoarser(lattice, level) {
+  const parts = Array.from({ length: 2 ** lattice.model.dims }, () => []);
+  for (const [key, value] of level.values) {
+    if (value < level.peak - FLOOR) continue;
+    const [i, j] = placeOf(key);
+    parts[((i / UNIT) & 1) + (lattice.model.dims === 2 ? 2 * ((j / UNIT) & 1) : 0)].push(value);
+  }
+  const cell = logCell(lattice, 2 * UNIT);
+  return Math.max(...parts.map((part) => Math.abs(logSumExp(part) + cell - level.total)));
+}
+
 function resolved({ values, peak }, dims) {
   let near = 0;
   for (const value of values.values()) if (value > peak - THREE_SIGMA) near++;
@@ -146,6 +161,17 @@ function expectation(weights, f) {
   let sum = 0;
   for (let p = 0; p < weights.length; p++) sum += weights[p] * f(p);
   return sum;
+}
+
+// The highest places of a posterior, none of which has a higher neighbour: at most `most` of them.
+function modesOf({ places, weights, step }, lattice, most) {
+  const stride = Math.round((step * UNIT) / lattice.step);
+  const known = new Map(places.map(([i, j], p) => [keyOf(i, j), weights[p]]));
+  const steps = [-stride, 0, stride];
+  const isMode = ([i, j], p) =>
+    steps.every((di) => steps.every((dj) => !(known.get(keyOf(i + di, j + dj)) > weights[p])));
+  const found = places.map((_, p) => p).filter((p) => isMode(places[p], p));
+  return found.sort((one, other) => weights[other] - weights[one]).slice(0, most).map((p) => lattice.z(...places[p]));
 }
 
 // log p(z | x) on a rectangle that holds the mass, for pictures: `values` [rows, columns] at

@@ -1,6 +1,7 @@
 // The ELBO of a q: by Gauss–Hermite rules in one or two dimensions, else from given noise.
 
 const AT_A_TIME = 64; // z that are decoded together
+const MOST_NODES = { 1: 150, 2: 36 }; // an axis
 const NEGLIGIBLE_WEIGHT = 1e-10; // of a node; log p(x, z) is some hundreds of nats
 
 // Nodes and weights of E f(ε), ε ~ N(0, 1): Newton's method on the orthonormal Hermite functions.
@@ -105,7 +106,7 @@ function elboByHermite(model, q, x, nodes, seen = null) {
 }
 
 // By ever finer rules until the value moves by less than the tolerance. A single rule has no error.
-function elboOf(model, q, x, { seen = null, tolerance = 5e-3, most = 36, nodes = 8 } = {}) {
+function elboOf(model, q, x, { seen = null, tolerance = 2e-3, most = MOST_NODES[model.dims], nodes = 8 } = {}) {
   if (model.dims > 2) {
     return { ...elboGivenNoise(model, q, x, model.noise, seen), how: `${model.noise.length / model.dims} samples` };
   }

@@ -4,7 +4,7 @@ const STORIES = {
   look:
     "Which points z could have made this image? The exact answer is the posterior p(z | x): the blue hill. " +
     "Half of it lies inside its inner line, 95 % inside its outer line. The encoder looks at the image once and " +
-    "guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. Click another point to see its image.",
+    "guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. Click another point, or put the encoder's largest gaps first below, and see it fail.",
   draw:
     "Draw with the mouse or a finger. The posterior, the encoder's guess and the numbers follow your pen. " +
     "An image that is like no training image has a very low log p(x), and the encoder's guess is often far off.",
@@ -29,7 +29,7 @@ function percent(share) {
 // What is wrong with the encoder's q, or that it is good.
 function verdict(answer, shape, gap) {
   const { mean, covariance } = shape;
-  const outside = percent(shareOutside(shape, answer.q));
+  const outside = shareWords(shareOutside(shape, answer.q));
   const off = offset(answer.q.mean, mean, covariance).toFixed(1);
   const ratio = widthRatio(answer.q, covariance);
   const width = ratio > 1.15 ? `${ratio.toFixed(1)} times as wide` : ratio < 0.87 ? `${ratio.toFixed(1)} times as wide: too sure` : "about as wide";
@@ -37,12 +37,17 @@ function verdict(answer, shape, gap) {
     gap < FAR
       ? `The encoder's guess is good here: it loses only ${nats(gap)} nats.`
       : `The encoder loses ${nats(gap)} nats here: by its q the image seems ${factor(gap)} less likely than it is.`;
-  return `${begin} About ${outside} of q lies outside the posterior's 95 % region. Its centre is ${off} posterior standard deviations off, and it is ${width}.`;
+  return `${begin} ${outside} of q lies outside the posterior's 95 % region. Its centre is ${off} posterior standard deviations off, and it is ${width}.`;
 }
 
 function factor(gap) {
   const times = Math.exp(gap);
-  return times < 1000 ? `${times.toPrecision(2)} times` : `10^${(gap / Math.LN10).toFixed(0)} times`;
+  return times < 1e4 ? `${Number(times.toPrecision(2)).toLocaleString("en")} times` : `10^${(gap / Math.LN10).toFixed(0)} times`;
+}
+
+function shareWords(share) {
+  if (share > 0.995) return "Nearly all";
+  return share < 0.005 ? "Nearly nothing" : `About ${percent(share)}`;
 }
 
 // The distance of a point from a mean, in the standard deviations of its direction.
