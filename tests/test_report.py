@@ -102,6 +102,8 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
             "proposal": {"images": 3, "samples": 5, "pareto_k": {"median": 0.625}},
         },
         "posterior_atlas": {},
+        "ceiling-run-1f2e3d4c": {"settings": {"above": "latest", "images": 9}, "test": ESTIMATE},
+        "evidence_by_epoch": {"epochs": [{"epoch": 1, "elbo": ESTIMATE}]},
         "questions": {"a": {"question": "Is it so?", "answer": False, "evidence": "it is not"}},
     }
     metrics["analyses"] = {}
@@ -187,6 +189,8 @@ def test_every_command_of_the_page_composes(run: Path) -> None:
         if kind == "code" and line.startswith("python -m vae_exp")
     ]
     assert any("task.images=7" in line for line in lines)
+    assert any(line.endswith(f"'runs=[latest,{run}]' task.images=9") for line in lines)
+    assert not any("task=evidence" in line for line in lines)
     for line in {*lines}:
         overrides = composing.parse(shlex.split(line)[3:])
         composing.check(composing.composed(overrides), overrides)
