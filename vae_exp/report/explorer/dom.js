@@ -22,8 +22,8 @@ function choice(words, options, onchange) {
   return { label: element("label", { class: "ex-choice" }, `${words} `, select), select };
 }
 
-function checkbox(words, onchange) {
-  const box = element("input", { type: "checkbox", onchange: () => onchange(box.checked) });
+function checkbox(words, onchange, attributes = {}) {
+  const box = element("input", { type: "checkbox", ...attributes, onchange: () => onchange(box.checked) });
   return { label: element("label", { class: "ex-check" }, box, ` ${words}`), box };
 }
 

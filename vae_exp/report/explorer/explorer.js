@@ -121,7 +121,10 @@ class Explorer {
     this.best = null;
     this.asker.ask("answer", { x, seen, quick, seed: state.seed }, (answer, took) => this.heard(answer, took));
     if (quick) this.resting = setTimeout(() => this.ask(), REST);
-    else if (state.fitted && this.ready) this.asker.ask("fitted", { x, seen }, (best) => this.heardBest(best));
+    else if (state.fitted && this.ready) {
+      this.layout.status.textContent = "Fitting the best q to this image …";
+      this.asker.ask("fitted", { x, seen }, (best) => this.heardBest(best));
+    }
   }
 
   heard(answer, took) {
@@ -134,6 +137,7 @@ class Explorer {
 
   heardBest(best) {
     this.best = best;
+    this.layout.status.textContent = "";
     this.render();
   }
 

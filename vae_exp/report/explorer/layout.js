@@ -11,7 +11,7 @@ class Layout {
     this.hint = element("p", { class: "ex-hint" }, "Drag to move, turn the wheel or pinch to zoom. With the keyboard: arrows move the cross, Shift and arrows move the plane, + and − zoom, Enter chooses.");
     this.tabs = tabs("ex-mode", "What to do", MODE_WORDS, (mode) => app.enter(mode));
     this.closeUp = element("canvas", { class: "ex-closeup", role: "img", "aria-label": "Close-up of the posterior and of the encoder's q" });
-    this.fit = checkbox("Fit the best q", (on) => app.change({ fitted: on }));
+    this.fit = checkbox("Fit the best q", (on) => app.change({ fitted: on }), { "data-fit": true });
     this.fit.label.hidden = model.dims > 2;
     this.frames = {
       image: pictureFrame(model, "the image x"),
@@ -31,15 +31,14 @@ class Layout {
 
   build(app) {
     const left = element("div", { class: "ex-left" },
-      app.plane.canvas, this.planeTools(app), this.axes.panel, this.legend, this.hint);
+      app.plane.canvas, this.planeTools(app), this.axes.panel, this.legend, this.hint, this.thumbnails.panel);
     const closeUp = element("figure", { class: "ex-frame ex-close" }, this.closeUp, element("figcaption", {}, "close-up of the posterior"));
     this.closeFigure = closeUp;
     const pictures = element("div", { class: "ex-pictures" }, this.editorFrame, ...Object.values(this.frames).map(({ figure }) => figure));
     const panels = Object.values(this.panels).map(({ panel }) => panel);
     const right = element("div", { class: "ex-right" },
-      this.tabs.group, this.story, ...panels, pictures,
-      element("div", { class: "ex-found" }, closeUp, element("div", {}, this.numbers.panel, this.fit.label)),
-      this.thumbnails.panel);
+      this.tabs.group, this.story, ...panels, pictures, this.panels.hide.completions, this.numbers.verdict,
+      element("div", { class: "ex-found" }, closeUp, element("div", {}, this.numbers.panel, this.fit.label)));
     const grid = element("div", { class: "ex-grid" }, left, right);
     app.root.replaceChildren(element("div", { class: "explorer" }, this.status, grid));
   }
@@ -50,8 +49,8 @@ class Layout {
       button("−", () => app.plane.zoom(1.4), { "aria-label": "Zoom out" }),
       button("Whole plane", () => app.wholePlane()),
       button("To the posterior", () => app.toPosterior(), { "data-zoom": "posterior" }),
-      button("Save PNG", () => app.stage.savePng()),
-      button("Save SVG", () => app.stage.saveSvg()));
+      button("Save PNG", () => app.stage.savePng(), { "data-save": "png" }),
+      button("Save SVG", () => app.stage.saveSvg(), { "data-save": "svg" }));
   }
 
   show() {
@@ -63,6 +62,7 @@ class Layout {
       panel.panel.hidden = mode !== state.mode;
       if (mode === state.mode) panel.show();
     }
+    this.panels.hide.completions.hidden ||= state.mode !== "hide";
     this.fit.box.checked = state.fitted;
     this.fit.label.hidden = app.model.dims > 2 || (app.seen !== null && !state.mistake);
     this.closeFigure.hidden = app.shape === null || app.model.dims !== 2;

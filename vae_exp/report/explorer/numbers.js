@@ -6,7 +6,7 @@ class Numbers {
     this.bar = element("div", { class: "ex-bar", role: "img" });
     this.verdict = element("p", { class: "ex-verdict" });
     const table = element("table", { class: "ex-numbers" }, element("caption", {}, "In nats; 1 nat is a factor e = 2.718"), this.body);
-    this.panel = element("div", {}, this.verdict, this.bar, table);
+    this.panel = element("div", {}, this.bar, table);
   }
 
   show(app) {
@@ -17,12 +17,12 @@ class Numbers {
     this.shown = shown;
     const rows = this.rows(app);
     this.body.replaceChildren(...rows.map(({ name, key, value, how }) => {
-      const number = element("td", { "data-number": key, title: how }, nats(value, Math.abs(value) < 10 ? 3 : 2));
+      const number = element("td", { "data-number": key, "data-value": value, title: how }, nats(value, Math.abs(value) < 10 ? 3 : 2));
       return element("tr", {}, element("th", { scope: "row" }, name), number, element("td", {}, how));
     }));
     const gap = rows.find(({ key }) => key === "gap");
     const judged = gap !== undefined && shape !== null;
-    this.verdict.textContent = judged ? verdict(answer, shape, gap.value) : this.silence(app);
+    this.verdict.textContent = judged ? verdict(answer, shape, gap.value, app.seen !== null) : this.silence(app);
     this.showBar(app, gap);
   }
 
@@ -62,7 +62,10 @@ class Numbers {
     if (this.bar.hidden) return;
     const family = Math.max(0, answer.posterior.logPx - best.elbo.value);
     const amortisation = Math.max(0, best.elbo.value - answer.elbo.value);
-    const part = (share, words, kind) => element("span", { class: `ex-part ex-${kind}`, style: `flex-grow:${share}` }, words);
+    const part = (share, words, kind) => {
+      const readable = share > 0.25 * (family + amortisation);
+      return element("span", { class: `ex-part ex-${kind}`, style: `flex-grow:${share}` }, readable ? words : "");
+    };
     this.bar.replaceChildren(part(amortisation, `encoder ${nats(amortisation)}`, "encoder"), part(family, `family ${nats(family)}`, "family"));
     this.bar.setAttribute("aria-label", `Of the gap ${nats(amortisation)} nats are the encoder's and ${nats(family)} the family's`);
   }

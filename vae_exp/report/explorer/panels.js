@@ -94,14 +94,12 @@ class HidePanel {
     const presets = PRESETS.map(([name, words]) =>
       button(words, () => app.change({ seen: presetMask(name, app.model, app.state.seed) }), { "data-mask": name }));
     const uncover = checkbox("The brush uncovers", (on) => (app.editor.erasing = on));
-    this.mistake = checkbox("Show the mistake: feed the encoder the image with hidden pixels as empty", (on) => app.change({ mistake: on }));
+    this.mistake = checkbox("Show the mistake: feed the encoder the image with hidden pixels as empty", (on) => app.change({ mistake: on }), { "data-mistake": true });
     this.completions = element("div", { class: "ex-completions", role: "group", "aria-label": "Eight completions" });
-    this.others = button("Eight others", () => app.change({ seed: app.state.seed + 1 }));
+    this.others = button("Eight other completions", () => app.change({ seed: app.state.seed + 1 }));
     this.panel = element("div", {},
       element("div", { class: "ex-tools" }, ...presets, button("Show all", () => app.change({ seen: null })), uncover.label),
-      element("div", { class: "ex-tools" }, this.mistake.label),
-      this.completions,
-      element("div", { class: "ex-tools" }, this.others));
+      element("div", { class: "ex-tools" }, this.mistake.label, this.others));
     this.frames = Array.from({ length: COMPLETIONS }, (_, k) => pictureFrame(app.model, `completion ${k + 1}`));
     this.completions.append(...this.frames.map(({ figure }) => figure));
   }

@@ -4,7 +4,7 @@ const STORIES = {
   look:
     "Which points z could have made this image? The exact answer is the posterior p(z | x): the blue hill. " +
     "Half of it lies inside its inner line, 95 % inside its outer line. The encoder looks at the image once and " +
-    "guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. Click another point, or put the encoder's largest gaps first below, and see it fail.",
+    "guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. Click another point, or put the encoder's largest gaps first, and see it fail.",
   draw:
     "Draw with the mouse or a finger. The posterior, the encoder's guess and the numbers follow your pen. " +
     "An image that is like no training image has a very low log p(x), and the encoder's guess is often far off.",
@@ -27,16 +27,16 @@ function percent(share) {
 }
 
 // What is wrong with the encoder's q, or that it is good.
-function verdict(answer, shape, gap) {
+function verdict(answer, shape, gap, half) {
   const { mean, covariance } = shape;
   const outside = shareWords(shareOutside(shape, answer.q));
   const off = offset(answer.q.mean, mean, covariance).toFixed(1);
   const ratio = widthRatio(answer.q, covariance);
-  const width = ratio > 1.15 ? `${ratio.toFixed(1)} times as wide` : ratio < 0.87 ? `${ratio.toFixed(1)} times as wide: too sure` : "about as wide";
+  const width = ratio > 1.15 ? `${ratio.toFixed(1)} times as wide` : ratio < 0.85 ? `${ratio.toFixed(1)} times as wide: too sure` : "about as wide";
   const begin =
     gap < FAR
       ? `The encoder's guess is good here: it loses only ${nats(gap)} nats.`
-      : `The encoder loses ${nats(gap)} nats here: by its q the image seems ${factor(gap)} less likely than it is.`;
+      : `${half ? "Fed with half an image, the encoder" : "The encoder"} loses ${nats(gap)} nats here: by its q the image seems ${factor(gap)} less likely than it is.`;
   return `${begin} ${outside} of q lies outside the posterior's 95 % region. Its centre is ${off} posterior standard deviations off, and it is ${width}.`;
 }
 
