@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import refusal
+from kill_and_resume import train
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -332,6 +333,25 @@ def test_the_steep_start_of_a_long_curve_may_leave_the_frame() -> None:
     assert not cut
     assert low < -500
     assert chart.limits([Series("a", [(0, 2.0)])])[:2] == pytest.approx((1.998, 2.002))
+
+
+def test_training_ends_with_the_page_and_a_page_that_fails_costs_the_run_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data.source=digits", "epochs=1", "task.report=true", "~task.analyses.samples")
+    train(tmp_path / "good", *words)
+    page = tmp_path / "good" / folders.REPORT
+    assert capsys.readouterr().out.splitlines()[-1] == str(page)
+    elbo = read_metrics(page.parent)["test"]["elbo"]
+    assert mean_and_error(elbo) in Elements(page.read_bytes()).text("span")
+    (tmp_path / "bad" / folders.REPORT).mkdir(parents=True)
+    train(tmp_path / "bad", *words)
+    assert folders.is_finished(tmp_path / "bad")
+    metrics = read_metrics(tmp_path / "bad")
+    assert metrics["test"]["elbo"] == elbo
+    assert (
+        "report.html is skipped: " + metrics["run"]["skipped"]["report"] in capsys.readouterr().err
+    )
 
 
 def test_a_page_that_cannot_be_written_costs_nothing_else(

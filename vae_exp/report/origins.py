@@ -69,7 +69,9 @@ def _notes(metrics: Mapping[str, Any]) -> Markup:
     if told.get("init_from"):
         notes.append(f"It began with the weights of {told['init_from']}.")
     if isinstance(skipped, dict):
-        notes += [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
+        notes += [
+            f"{name} is skipped: {reason}" for name, reason in skipped.items() if name != "report"
+        ]
     return joined(tag("p", note, class_="note") for note in notes if note)
 
 
