@@ -1,6 +1,7 @@
 """The page of a run: its numbers are those of metrics.json, and nothing in it is taken for HTML."""
 
 import base64
+import copy
 import hashlib
 import io
 import json
@@ -23,12 +24,24 @@ from vae_exp import folders
 from vae_exp.cli import main as cli
 from vae_exp.config import composing
 from vae_exp.errors import UserError
-from vae_exp.report import captions, chart, comparison_page, curves, markdown, run_page, sweep_page
+from vae_exp.report import (
+    captions,
+    chart,
+    comparison_page,
+    curves,
+    markdown,
+    numbers,
+    origins,
+    run_page,
+    sweep_page,
+)
 from vae_exp.report.chart import Series
+from vae_exp.report.commands import Commands
 from vae_exp.report.document import Addition, Section, document
 from vae_exp.report.estimates import mean_and_error
+from vae_exp.report.looks import looks_of
 from vae_exp.report.markup import paragraph, tag, verbatim
-from vae_exp.report.pictures import within_budget
+from vae_exp.report.pictures import Pictures, within_budget
 from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics, write_metrics
 
@@ -89,7 +102,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
     metrics = read_metrics(folder)
     gap = {"not Gaussian": ESTIMATE, "no covariance": ESTIMATE, "amortisation": ESTIMATE}
     below = {**ESTIMATE, "mean": 0.777, "estimator": "exact − ELBO, paired"}
-    numbers: dict[str, dict[str, Any]] = {
+    told: dict[str, dict[str, Any]] = {
         "samples": {},
         "evaluate_images7": {
             "settings": {"images": 7},
@@ -108,7 +121,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         "questions": {"a": {"question": "Is it so?", "answer": False, "evidence": "it is not"}},
     }
     metrics["analyses"] = {}
-    for name, node in numbers.items():
+    for name, node in told.items():
         files = FIGURES.get(name, [])
         for file in files:
             (folder / folders.FIGURES / f"{file}.png").write_bytes(noise(30, 20))
@@ -122,23 +135,21 @@ def page_of(folder: Path) -> bytes:
     return run_page.page(loading.load(str(folder)))
 
 
-def leaves(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The places of all texts in plain containers."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, below in items:
+def places(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in plain containers."""
+    for key, below in node.items() if isinstance(node, dict) else enumerate(node):
+        yield (*place, key)
         if isinstance(below, dict | list):
-            yield from leaves(below, (*place, key))
-        elif isinstance(below, str):
-            yield (*place, key)
+            yield from places(below, (*place, key))
 
 
 def test_the_page_shows_the_numbers_of_metrics_json(run: Path) -> None:
     metrics = read_metrics(run)
     found = Elements(page_of(run))
-    numbers = found.text("span")
+    shown = found.text("span")
     for name in ("elbo", "kl", "log_likelihood"):
-        assert mean_and_error(metrics["test"][name]) in numbers
-        assert mean_and_error(metrics["validation"][name]) in numbers
+        assert mean_and_error(metrics["test"][name]) in shown
+        assert mean_and_error(metrics["validation"][name]) in shown
     metrics["test"]["elbo"] |= {"mean": -1234.5, "stderr": 0.25}
     write_metrics(run, metrics)
     changed = Elements(page_of(run))
@@ -201,11 +212,12 @@ def test_no_text_of_a_run_is_taken_for_html(run: Path) -> None:
     plain = Elements(page_of(run))
     metrics = json.loads((run / folders.METRICS).read_text())
     strict = [("data", "name"), ("data", "split"), ("data", "binarization"), ("data", "sha256")]
-    for place in leaves(metrics):
+    for place in list(places(metrics)):
         node = metrics
         for key in place[:-1]:
             node = node[key]
-        if place[:2] not in strict and place[-1] not in ("scores", "estimator"):
+        kept = place[:2] in strict or place[-1] in ("scores", "estimator")
+        if isinstance(node[place[-1]], str) and not kept:
             node[place[-1]] = ATTACK
     metrics["analyses"]["trust"]["verdict"] = {ATTACK: ATTACK}
     metrics["analyses"][ATTACK] = {ATTACK: ESTIMATE, "figures": [ATTACK], "settings": {ATTACK: 1}}
@@ -221,6 +233,29 @@ def test_no_text_of_a_run_is_taken_for_html(run: Path) -> None:
     assert found.text("p").count(ATTACK) >= 4
     for picture in found.all("img"):
         assert (picture["src"] or "").startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("value", [None, True, "x", 10**400, 1e308, -1.0, [], [1], {}, {"mean": 1}])
+def test_a_value_of_another_kind_breaks_no_page(run: Path, value: Any) -> None:
+    metrics = read_metrics(run)
+    loaded = loading.load(str(run))
+    commands = Commands(run)
+    for place in [("run", key) for key in (*metrics["run"], "stopped")] + [
+        ("analyses", *rest) for rest in places(metrics["analyses"]) if len(rest) > 1
+    ]:
+        changed = copy.deepcopy(metrics)
+        node = changed
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = value
+        looks = looks_of(changed)
+        pictures = Pictures(run, [])
+        origins.sentence(loaded, changed)
+        origins.commands(commands, looks)
+        numbers.tiles(changed, looks, commands)
+        numbers.section(changed, looks, commands)
+        numbers.gap(looks, pictures, commands)
+        assert numbers.trust(looks, pictures, commands).body
 
 
 def test_the_policy_allows_the_scripts_of_the_page_and_no_other(run: Path) -> None:
