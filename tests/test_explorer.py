@@ -1,4 +1,4 @@
-"""The explorer in a real browser: its numbers are Python's, and it does what a person asks of it."""
+"""The explorer in a real browser: its numbers are Python's, and it does what a person asks."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from vae_exp.evaluation import exact
 from vae_exp.models.likelihoods import GaussianLikelihood
 from vae_exp.models.networks import ConvolutionalEncoder
 from vae_exp.models.posteriors import MixtureFamily
-from vae_exp.models.priors import MixturePrior
+from vae_exp.models.priors import MixtureOfGaussians
 from vae_exp.models.vae import VAE
 from vae_exp.report import explorer
 from vae_exp.report.document import Addition, Section, document, embedded
@@ -186,19 +186,21 @@ def test_hidden_pixels_are_foretold(hand: Hand, model: VAE) -> None:
 
 @pytest.mark.slow
 def test_the_plane_is_moved_by_mouse_and_keys(hand: Hand) -> None:
-    assert "view" not in hand.state()
-    hand.browser.command(
-        "Input.dispatchMouseEvent", type="mouseWheel", x=200, y=300, deltaX=0, deltaY=-300
-    )
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+    from selenium.webdriver.common.keys import Keys
+
+    plane = ScrollOrigin.from_element(hand.find(".ex-plane"))
+    ActionChains(hand.browser.driver).scroll_from_origin(plane, 0, -300).perform()
     x, y, span = map(float, hand.state()["view"].split(","))
     assert span < 9
     hand.mouse(".ex-plane", 0.5, 0.5).click_and_hold().move_by_offset(60, 0).release().perform()
     dragged = list(map(float, hand.state()["view"].split(",")))
     assert dragged[0] < x
     assert dragged[1:] == [y, span]
-    words = "document.querySelectorAll('.ex-frame figcaption')[4].textContent"
+    words = "document.querySelector('[data-frame=pointed]').textContent"
     told = hand.browser.js(words)
-    hand.find(".ex-plane").send_keys("+", "", "")
+    hand.find(".ex-plane").send_keys("+", Keys.ARROW_UP, Keys.ARROW_UP)
     assert float(hand.state()["view"].split(",")[2]) == pytest.approx(0.8 * span, rel=1e-3)
     assert hand.browser.js(words) != told
 
@@ -210,7 +212,7 @@ def test_a_walk_leads_from_mean_to_mean(hand: Hand, model: VAE) -> None:
     with torch.no_grad():
         means = model.posterior(binary_images(6)).mean
     middle = ((means[0] + means[5]) / 2).tolist()
-    told = hand.browser.js("document.querySelector('.ex-pictures').textContent")
+    told = hand.browser.js("document.querySelector('[data-frame=pointed]').textContent")
     assert f"({middle[0]:.2f}, {middle[1]:.2f})".replace("-", "−") in told
     hand.click("[data-draw=prior]")
     z = hand.state()["z"]
@@ -303,7 +305,7 @@ def test_what_the_script_does_not_know_is_told() -> None:
     assert explorer.why_not(small()) is None
     for parts in (
         {"likelihood": GaussianLikelihood()},
-        {"prior": MixturePrior(2)},
+        {"prior": MixtureOfGaussians(2)},
         {"posterior": MixtureFamily(2)},
     ):
         assert "knows" in (explorer.why_not(small(**parts)) or "")

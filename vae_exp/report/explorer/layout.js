@@ -20,6 +20,7 @@ class Layout {
       pointed: pictureFrame(model, "decoded under the pointer"),
       drawn: pictureFrame(model, "x drawn from p(x | z)"),
     };
+    for (const [name, { figure }] of Object.entries(this.frames)) figure.dataset.frame = name;
     this.editorFrame = element("figure", { class: "ex-frame ex-editing" }, app.editor.canvas, element("figcaption", {}, "the image x"));
     this.numbers = new Numbers();
     this.thumbnails = new Thumbnails(app);
