@@ -193,6 +193,14 @@ def test_what_was_not_computed_is_said_with_the_command_that_adds_it(finished_ru
         assert f"python -m vae_exp task={task} run={finished_run}" in found
 
 
+def test_what_cannot_be_computed_is_said_with_the_reason(tmp_path: Path) -> None:
+    train(tmp_path, "data.source=digits", "epochs=1", "latent_dim=3", "~task.analyses.samples")
+    found = Elements(page_of(tmp_path))
+    assert "It cannot be: a posterior over the plane needs latent_dim 2" in found.text("p")
+    assert f"python -m vae_exp task=trust run={tmp_path}" in found.text("code")
+    assert "task=posterior_atlas" not in found.text("code")
+
+
 def test_every_command_of_the_page_composes(run: Path) -> None:
     lines = [
         line
