@@ -145,6 +145,20 @@ def test_a_click_on_a_thumbnail_or_on_the_plane_shows_that_image(hand: Hand, mod
 
 
 @pytest.mark.slow
+def test_the_largest_gaps_come_first(hand: Hand, model: VAE) -> None:
+    told = "[...document.querySelectorAll('.ex-thumb small')].map(gap => Number(gap.textContent))"
+    hand.click("[data-worst]")
+    hand.wait_for(lambda: not hand.find("[data-worst]").get_property("disabled"))
+    gaps = hand.browser.js(told)
+    assert len(gaps) == 20
+    assert gaps == sorted(gaps, reverse=True)
+    hand.click(".ex-thumb")
+    hand.reads("gap", gaps[0], 0.06)
+    shown = binary_images(IMAGES)[int(hand.state()["image"])]
+    hand.reads("log_p_x", log_p(model, shown))
+
+
+@pytest.mark.slow
 def test_a_drawing_is_scored_while_it_is_drawn_and_has_an_address(
     hand: Hand, model: VAE, browser: browsers.Browser, page: Path
 ) -> None:

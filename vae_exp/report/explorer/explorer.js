@@ -107,7 +107,10 @@ class Explorer {
 
   pick(n) {
     if (this.state.mode === "walk" && n !== this.state.image) this.change({ to: n, along: 0.5, z: null });
-    else this.change({ image: n, drawn: null, z: null });
+    else {
+      this.pointed = this.meanOf(n);
+      this.change({ image: n, drawn: null, z: null });
+    }
   }
 
   edited(bits, resting) {
