@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, job, peers, pictures, tour, training
+from benchmarks import gpu, growth, job, peers, pictures, training
 from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, TrainingProducts
@@ -17,7 +17,6 @@ from vae_exp.data import ImageData
 from vae_exp.figures import png
 from vae_exp.files import as_json
 from vae_exp.shell import python
-from vae_exp.training.hardware import Hardware
 
 PARTS = ("training", "job", "growth", "gpu", "pictures", "tour")
 DEFAULT = ("training", "job")
@@ -84,23 +83,13 @@ def measure_growth(report: Report, folder: Path) -> None:
     report.console.print(str(picture), soft_wrap=True)
 
 
-def measure_gpu(report: Report, rounds: int) -> None:
-    """Ours on a GPU, beside Lightning's default there."""
-    data = loaded(200)
-    images = data.splits.train.images
-    contests: list[Contest] = [
-        training.DefaultLightning(images, 200, accelerator="gpu"),
-        training.OurTrainer(data, hardware=Hardware("gpu")),
-        training.plain_fused(images, 200, device="cuda"),
-    ]
-    report.add("an epoch on a GPU, batch 200", contests, training.LIGHTNING, rounds)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """The parts that are named; the folder is made before minutes are spent."""
     parser = argparse.ArgumentParser(prog=python("-m", "benchmarks"), description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
+    parser.add_argument("--device", default="cuda", help="of gpu: cpu tries it without one")
+    parser.add_argument("--images", type=int, default=10_000, help="of gpu")
     parser.add_argument("--folder", type=Path, default=Path("outputs", "benchmarks"))
     parser.add_argument(
         "--run",
@@ -125,9 +114,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             pictures.make(args.run, Path("docs"))
             pictures.make_sweeps(args.run.parent, Path("docs"))
         elif part == "tour":
+            from benchmarks import tour  # which needs what notebooks need
+
             tour.make(Path("docs", "tour.ipynb"), args.folder)
         else:
-            measure_gpu(report, args.rounds)
+            gpu.measure(args.folder, device=args.device, images=args.images)
     if not report.results:
         return
     contents = as_json({"machine": describe(), "results": report.results})

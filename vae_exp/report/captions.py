@@ -66,6 +66,11 @@ CAPTIONS = {
         "Flat histograms and a curve on the diagonal mean that q is calibrated: bars that rise at "
         "both ends, and a curve below the diagonal, mean that q is too narrow.",
     ),
+    "evidence_by_epoch": (
+        "log p(x), IWAE and the ELBO of the same validation images by epoch",
+        "The distance between log p(x) and the ELBO is the gap: if log p(x) goes on rising while "
+        "the ELBO falls, the encoder falls behind its decoder.",
+    ),
     "ceiling": (
         "what lies between log p(x) of an exactly trained decoder and the ELBO, in parts",
         "From the lowest to the highest mark lies what the ELBO costs; each part has a colour.",

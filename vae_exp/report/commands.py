@@ -37,7 +37,9 @@ class Commands:
     def again(self, look: PastLook) -> str:
         """The command that takes a look again, with its settings."""
         settings = dict(look.settings)
-        checkpoint = settings.pop("checkpoint", None)
+        checkpoint, above = settings.pop("checkpoint", None), settings.pop("above", None)
+        if above is not None:  # of task=ceiling, which asks two runs
+            return typed([f"task={look.task}", f"runs=[{above},{self.run}]", *_words(settings)])
         run = None
         if checkpoint is not None:
             run = folders.shown(self.folder / folders.CHECKPOINTS / f"{checkpoint}.ckpt")

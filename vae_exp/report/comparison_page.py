@@ -80,7 +80,13 @@ def _runs(contenders: Sequence[Contender], output: Path) -> Markup:
     for number, run in enumerate(contenders, 1):
         folder = run.path if run.path.is_dir() else run.path.parent
         items.append(
-            tag("li", f"run {number}: ", code(folders.shown(run.path)), own_page(folder, output))
+            tag(
+                "li",
+                f"run {number}: ",
+                code(folders.shown(run.path)),
+                ", ",
+                own_page(folder, output),
+            )
         )
     return tag("ul", *items)
 
@@ -89,13 +95,14 @@ def own_page(folder: Path, page: Path) -> Markup:
     """A link from a page to the page of a run, or the command that makes that one."""
     if not (folder / REPORT).is_file():
         command = typed(["task=report", f"run={folders.shown(folder)}"])
-        return joined([" has no page yet: ", code(command)])
+        return joined(["no page yet: ", code(command)])
     there = Path(os.path.relpath(folder / REPORT, page.parent)).as_posix()
-    return joined([", ", tag("a", "its page", href=there)])
+    return tag("a", "its page", href=there)
 
 
 def _protocol(first: Contender) -> Markup:
-    return table(("what", "value"), [(key, str(value)) for key, value in first.protocol.items()])
+    known = {key: value for key, value in first.protocol.items() if value is not None}
+    return table(("what", "value"), known.items())
 
 
 def _commands(contenders: Sequence[Contender], output: Path, seed: int) -> Markup:

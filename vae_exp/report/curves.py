@@ -15,7 +15,7 @@ from vae_exp import files, folders
 from vae_exp.errors import Damaged, UserError, first_line
 from vae_exp.report.chart import Chart, Series
 from vae_exp.report.document import Section
-from vae_exp.report.estimates import LABELS, numeric, shown
+from vae_exp.report.estimates import numeric, shown
 from vae_exp.report.markup import Markup, folded, joined, paragraph, table, tag
 
 Points = list[tuple[int, float]]  # step, value
@@ -27,11 +27,11 @@ CLOCK = "train/elbo"  # is logged at the end of each epoch
 SPLITS = {"val": "validation", "train": "training"}
 ROWS = 12  # of the table of values
 TITLES = {
-    "elbo": "ELBO and log p(x)",
+    "elbo": "ELBO",
+    "log_p_x": "log p(x)",
     "kl": "KL(q(z | x) ‖ p(z))",
     "log_likelihood": "E[log p(x | z)]",
 }
-WITH_ELBO = ("elbo", "log_p_x")
 
 
 def section(folder: Path) -> Section:
@@ -98,17 +98,15 @@ def steps_per_epoch(scalars: Mapping[str, Points]) -> tuple[str, int]:
 
 
 def grouped(scalars: Mapping[str, Points]) -> dict[str, list[Series]]:
-    """Curves that belong into one panel, by its title: the ELBO first, with log p(x)."""
+    """Curves of one quantity, which share a panel, by its title: the ELBO first."""
     panels: dict[str, list[Series]] = {}
     names = {name.partition("/")[2]: None for name in scalars if name.partition("/")[0] in SPLITS}
-    for name in sorted(names, key=lambda name: (name not in WITH_ELBO, name not in TITLES, name)):
-        panel = "elbo" if name in WITH_ELBO else name
-        title = TITLES.get(panel, LABELS.get(panel, panel.replace("_", " ")))
+    for name in [*filter(names.__contains__, TITLES), *sorted(names.keys() - TITLES.keys())]:
+        title = TITLES.get(name, name.replace("_", " "))
         for split, words in SPLITS.items():
             points = [(s, v) for s, v in scalars.get(f"{split}/{name}", []) if math.isfinite(v)]
             if points:
-                told = words if name == panel else f"{words}, {LABELS.get(name, name)}"
-                panels.setdefault(title, []).append(Series(told, points))
+                panels.setdefault(title, []).append(Series(words, points))
     return panels
 
 

@@ -13,12 +13,15 @@ LABELS = {
     "log_p_x": "log p(x)",
 }
 PARTS_OF_ESTIMATES = ("mean", "stderr", "images", "estimator", "samples", "seed")
+LONGEST = 1 << 63
 DIGITS = (2, 5)  # after the point, at least and at most
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value of a JSON file is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value of a JSON file is a number, and no integer that is too long for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < LONGEST
 
 
 def is_estimate(node: Any) -> TypeGuard[dict[str, Any]]:

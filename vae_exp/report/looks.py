@@ -47,19 +47,23 @@ def looks_of(metrics: Mapping[str, Any]) -> list[PastLook]:
 
 def _look(name: str, node: dict[str, Any]) -> PastLook:
     settings, figures = node.get("settings"), node.get("figures")
+    asked = settings if isinstance(settings, dict) else {}
     return PastLook(
         name,
-        task_of(name),
-        settings if isinstance(settings, dict) else {},
+        task_of(name, asked),
+        asked,
         [str(path) for path in figures] if isinstance(figures, list) else [],
         {key: value for key, value in node.items() if key not in UNTOLD},
     )
 
 
-def task_of(name: str) -> str:
-    """The task of ``conf/task`` that a look's name begins with, else the name itself."""
-    fitting = [task for task in tasks() if name == task or name.startswith(f"{task}_")]
-    return max(fitting, key=len, default=name)
+def task_of(name: str, settings: Mapping[str, Any]) -> str:
+    """The task of ``conf/task`` that took a look, whose settings follow in its name.
+
+    The name itself if there is none: training has taken the look.
+    """
+    fitting = [each for each in tasks() if name.startswith((f"{each}_", f"{each}-"))]
+    return max(fitting, key=len, default=name) if settings else name
 
 
 def named(looks: list[PastLook], task: str) -> list[PastLook]:

@@ -70,10 +70,7 @@ def table(
         "table", tag("thead", tag("tr", *titles)), tag("tbody", *lines), aria_label=caption
     )
     told = None if caption is None else tag("p", caption, class_="caption")
-    name = "table" if caption is None else f"table: {caption}"
-    return joined(
-        [told, tag("div", inside, class_="wide", tabindex="0", role="group", aria_label=name)]
-    )
+    return joined([told, tag("div", inside, class_="wide")])
 
 
 def folded(summary: object, *children: object) -> Markup:
@@ -93,4 +90,4 @@ def code(text: object) -> Markup:
 
 def listing(text: str) -> Markup:
     """Lines of code, which scroll by themselves."""
-    return tag("pre", tag("code", text), tabindex="0")
+    return tag("pre", tag("code", text))

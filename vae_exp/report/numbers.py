@@ -29,7 +29,7 @@ OF_GAP = {
     "amortisation": "what the encoder's q lacks to the best q of its family",
 }
 TOLD_APART = ("estimates", "exact", "gap", "best_q")  # of evaluate, each in a table of its own
-PERCENT = 100
+FEW = 20  # rows of a table: a longer one is folded
 
 
 def tiles(metrics: Mapping[str, Any], looks: list[PastLook], commands: Commands) -> Markup:
@@ -109,7 +109,11 @@ def section(metrics: Mapping[str, Any], looks: list[PastLook], commands: Command
         for look in others
         for name, found in estimates_in(look.numbers)
     ]
-    parts.append(estimate_table(rows, "number", caption="What other analyses measured"))
+    measured = estimate_table(rows, "number")
+    if measured is not None:
+        told = "What other analyses measured"
+        few = len(rows) <= FEW
+        parts += [tag("h3", told), measured] if few else [folded(told, measured)]
     everything = as_json(dict(metrics)).decode()
     parts.append(folded("metrics.json, which holds every number", listing(everything)))
     return Section("numbers", "The numbers", joined(parts))

@@ -9,7 +9,7 @@ from vae_exp.parts import TARGET
 from vae_exp.report.commands import Commands
 from vae_exp.report.document import Section
 from vae_exp.report.estimates import is_number, shown
-from vae_exp.report.looks import PastLook
+from vae_exp.report.looks import PastLook, tasks
 from vae_exp.report.markup import Markup, code, folded, joined, listing, paragraph, table, tag
 from vae_exp.runs import saving
 from vae_exp.runs.loading import Run
@@ -51,10 +51,10 @@ def _name(node: Mapping[str, Any]) -> str:
 
 
 def _provenance(told: Mapping[str, Any]) -> Markup | None:
-    known = {"code": told.get("git"), "torch": told.get("torch"), "Python": told.get("python")}
+    known = {"Code": told.get("git"), "torch": told.get("torch"), "Python": told.get("python")}
     parts = [f"{name} {value}" for name, value in known.items() if value]
     if is_number(told.get("wall_seconds")):
-        parts.insert(0, f"It took {shown(float(told['wall_seconds']), 0)} s")
+        parts.append(f"{shown(float(told['wall_seconds']), 0)} s of training")
     return tag("p", f"{', '.join(parts)}.", class_="soft") if parts else None
 
 
@@ -69,7 +69,9 @@ def _notes(metrics: Mapping[str, Any]) -> Markup:
     if told.get("init_from"):
         notes.append(f"It began with the weights of {told['init_from']}.")
     if isinstance(skipped, dict):
-        notes += [f"{name} is skipped: {reason}" for name, reason in skipped.items()]
+        notes += [
+            f"{name} is skipped: {reason}" for name, reason in skipped.items() if name != "report"
+        ]
     return joined(tag("p", note, class_="note") for note in notes if note)
 
 
@@ -86,7 +88,7 @@ def commands(known: Commands, looks: list[PastLook]) -> Section:
     """The commands that make each part of the page again."""
     trained = known.trained()
     rows = [("the run", code(trained))] if trained is not None else []
-    rows += [(look.title, code(known.again(look))) for look in looks]
+    rows += [(look.title, code(known.again(look))) for look in looks if look.task in tasks()]
     rows.append(("this page", code(known.look("report"))))
     told = paragraph(
         "From the folder that ", code("outputs"), " lies in; the same words give the same numbers."

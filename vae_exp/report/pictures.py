@@ -17,7 +17,7 @@ from vae_exp.report.looks import PastLook
 from vae_exp.report.markup import Markup, code, tag
 
 BUDGET = 1_400_000  # bytes of all figures, so that a page with the live model stays below 8 MB
-LARGEST = 16 * MIB
+LARGEST = {"png": 16 * MIB, "svg": 2 * MIB}  # bytes of a file: the latter stays as large as it is
 SCREEN_DPI = 100  # at which a figure is shown, if there is room
 MOST_PIXELS = 60_000_000
 FEWEST_PIXELS = 640  # of a figure's width: below this nothing can be read
@@ -71,7 +71,7 @@ def picture(contents: bytes, kind: str, what: str, how: str) -> Markup:
 
 def read(folder: Path, name: str) -> bytes:
     """A picture of a folder; raises UserError if it is none, or does not lie there."""
-    contents = files.read(folders.within(folder, name), LARGEST)
+    contents = files.read(folders.within(folder, name), LARGEST[name.rpartition(".")[2]])
     if name.endswith(".png"):
         _refuse_no_picture(contents, name)
     return contents
