@@ -28,6 +28,7 @@ class Explorer {
     this.layout = new Layout(this);
     this.asker = startWorker(source, payload);
     this.asker.onfilling = (done) => this.filling(done);
+    this.asker.onfailure = (message) => (this.layout.status.textContent = `The computation stopped: ${message}`);
     this.watch();
     this.ask();
     this.render();

@@ -8,7 +8,7 @@ class Layout {
     const { model } = app;
     this.status = element("p", { class: "ex-status", role: "status" });
     this.story = element("p", { class: "ex-story" });
-    this.hint = element("p", { class: "ex-hint" }, "Drag to move, turn the wheel or pinch to zoom. With the keyboard: arrows move the cross, Shift and arrows move the plane, + and − zoom, Enter chooses.");
+    this.hint = element("p", { class: "ex-hint", id: "ex-hint" }, "Drag to move, turn the wheel or pinch to zoom. With the keyboard: arrows move the cross, Shift and arrows move the plane, + and − zoom, Enter chooses.");
     const modes = MODE_WORDS.filter(([mode]) => mode !== "hide" || model.dims <= 2);
     this.tabs = tabs("ex-mode", "What to do", modes, (mode) => app.enter(mode));
     this.closeUp = element("canvas", { class: "ex-closeup", role: "img", "aria-label": "Close-up of the posterior and of the encoder's q" });
@@ -28,6 +28,7 @@ class Layout {
     this.axes = new AxesPanel(app);
     this.panels = { draw: new DrawPanel(app), hide: new HidePanel(app), walk: new WalkPanel(app) };
     this.legend = element("ul", { class: "ex-legend" });
+    app.plane.canvas.setAttribute("aria-describedby", "ex-hint");
     this.build(app);
   }
 

@@ -80,7 +80,7 @@ class DrawPanel {
   constructor(app) {
     const erase = checkbox("Erase (or draw with the right button)", (on) => (app.editor.erasing = on));
     this.panel = element("div", { class: "ex-tools" },
-      button("Clear", () => app.change({ drawn: new Uint8Array(app.model.pixels) })),
+      button("Clear", () => app.change({ drawn: new Uint8Array(app.model.pixels) }), { "data-clear": true }),
       button("Back to the image", () => app.change({ drawn: null })),
       erase.label);
   }
