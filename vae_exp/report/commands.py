@@ -16,10 +16,14 @@ PROGRAM = ("python", "-m", "vae_exp")
 
 
 class Commands:
-    """The commands of a run in its folder."""
+    """The commands of a run in its folder.
 
-    def __init__(self, folder: Path) -> None:
+    unsuited: tasks that say nothing about the run, and why.
+    """
+
+    def __init__(self, folder: Path, unsuited: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.unsuited = unsuited or {}
         self.run = folders.shown(folder)
 
     def trained(self) -> str | None:
@@ -46,7 +50,9 @@ class Commands:
         return self.look(look.task, _words(settings), run)
 
     def missing(self, task: str, what: str) -> Markup:
-        """That something was not computed, and the command that adds it."""
+        """That something was not computed, and the command that adds it or why there is none."""
+        if task in self.unsuited:
+            return tag("p", f"{what} It cannot be: {self.unsuited[task]}.", class_="note")
         return tag("p", f"{what} To add it: ", code(self.look(task)), class_="note")
 
 

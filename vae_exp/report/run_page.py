@@ -5,16 +5,18 @@ from pathlib import Path
 from vae_exp.analysis.base import tell_skipped
 from vae_exp.atomic import write_atomically
 from vae_exp.data import Splits
+from vae_exp.errors import UserError
 from vae_exp.folders import REPORT
 from vae_exp.report import curves, numbers, origins
 from vae_exp.report.commands import Commands
 from vae_exp.report.document import Section, document
 from vae_exp.report.live import live
-from vae_exp.report.looks import PastLook, described, looks_of
+from vae_exp.report.looks import PastLook, described, looks_of, named
 from vae_exp.report.markup import Markup, joined, paragraph, tag
 from vae_exp.report.numbers import claims
 from vae_exp.report.pictures import Pictures
 from vae_exp.runs import loading
+from vae_exp.runs.asking import analysis_named
 from vae_exp.runs.loading import Run
 from vae_exp.runs.looking import splits_of
 
@@ -44,7 +46,8 @@ def written(folder: Path, splits: Splits | None = None, root: str | None = None)
 def page(run: Run) -> bytes:
     """The page of a run, of what its folder holds now."""
     metrics = run.metrics
-    looks, commands = looks_of(metrics), Commands(run.folder)
+    looks = looks_of(metrics)
+    commands = Commands(run.folder, unsuited(run, looks))
     pictures = Pictures(run.folder, looks)
     lead = joined(
         [origins.sentence(run, metrics), numbers.tiles(metrics, looks, commands)],
@@ -61,6 +64,20 @@ def page(run: Run) -> bytes:
         origins.commands(commands, looks),
     ]
     return document(f"Run {run.name}", lead, sections, addition)
+
+
+def unsuited(run: Run, looks: list[PastLook]) -> dict[str, str]:
+    """The tasks with a section of their own that cannot be put to the run, and why."""
+    found = {}
+    for task in OWN_SECTION:
+        if not named(looks, task):
+            try:
+                reason = analysis_named(task, {}).unsuited(run.model, run.splits)
+            except UserError:  # the images are not at hand: they may be where the command is typed
+                continue
+            if reason is not None:
+                found[task] = reason
+    return found
 
 
 def _figures(looks: list[PastLook], pictures: Pictures) -> Section:
