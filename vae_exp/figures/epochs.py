@@ -57,7 +57,7 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
         fig,
         plain(about),
         f"the same {last['images']:,} validation images at each epoch",
-        f"last log p(x) {last['mean']:.1f}{error}",
+        f"last log p(x) {last['mean']:.1f}{error}".replace("-", "−"),
         "error bars: ± s.e. over images, paired",
     )
     return fig

@@ -36,7 +36,7 @@ class Summarise:
 
     def __call__(self, config: dict[str, Any]) -> None:
         """Raises UserError if there is no such sweep, or no such number."""
-        folder = sweeps.find(self.sweep)
+        folder = folders.find_sweep(self.sweep)
         hydra = [word for word in sweeps.read_plan(folder).hydra if REPEATED.fullmatch(word)]
         resume = ("-m", f"resume={folders.shown(folder)}", *hydra)
         root = config["data"].get("root")

@@ -21,7 +21,6 @@ from vae_exp.runs import plain
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.schema import SCHEMA, check_schema
 
-ROOT = "multirun"
 JOBS = folders.SWEEP  # every job's overrides, written before the first one starts
 LARGEST_PLAN = 8_000_000  # bytes: a hundred thousand jobs
 LOCK = folders.SWEEP_LOCK
@@ -102,39 +101,16 @@ def _parts(word: str) -> tuple[str, str]:
     return override.key_or_group, override.get_value_element_as_str()
 
 
-def find(spec: str) -> Path:
-    """The sweep's folder that ``latest`` or a path names; raises UserError if there is none."""
-    if spec == "latest":
-        found = started()
-        if not found:
-            raise UserError(f"sweep=latest found no sweep in {ROOT}: start one first")
-        return found[0]
-    folder = Path(spec)
-    if os.path.isfile(folder / JOBS):
-        return folder
-    raise UserError(
-        f"sweep must be latest or a sweep's folder, got {spec!r}, which "
-        + (f"holds no {JOBS}" if os.path.exists(spec) else "does not exist")
-    )
-
-
-def started() -> list[Path]:
-    """The folders of all sweeps, the newest first."""
-    plans = list(Path(ROOT).glob(f"**/{JOBS}"))
-    newest_first = sorted(plans, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return [path.parent for path in newest_first]
-
-
 def find_unfinished(spec: str) -> Path | None:
     """The sweep to go on with: a folder, or the newest neither finished nor under way."""
     if spec != "latest":
         try:
-            return find(spec)
+            return folders.find_sweep(spec)
         except UserError as error:
             raise UserError("resume with -m: " + str(error)) from None
-    if not started():
-        raise UserError(f"resume=latest found no sweep in {ROOT}: start one first")
-    for folder in started():
+    if not folders.sweeps_started():
+        raise UserError(f"resume=latest found no sweep in {folders.SWEEPS}: start one first")
+    for folder in folders.sweeps_started():
         plan = read_plan(folder)
         done = plan.jobs is not None and all(job.status == FINISHED for job in jobs(folder))
         if not done and not is_held(folder):

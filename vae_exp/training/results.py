@@ -15,6 +15,7 @@ from vae_exp.data import Splits
 from vae_exp.errors import UserError
 from vae_exp.figures import Style
 from vae_exp.parts import build
+from vae_exp.report import run_page
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_data, describe_model, test_numbers
 from vae_exp.runs.looking import keep, show_figures
@@ -137,6 +138,15 @@ def show(
     if trained.loggers.events:
         curves = program("tensorboard", "--logdir", folders.shown(folder.parent))
         console.print(curves, soft_wrap=True, markup=False)
+
+
+def report(trained: Trained, folder: Path) -> None:
+    """Write the page of a finished run and print where it is, or put down why there is none."""
+    page = run_page.written(folder, trained.splits)
+    if isinstance(page, str):
+        saving.add_skipped(folder, "report", page)
+    else:
+        trained.console.print(folders.shown(page), soft_wrap=True, markup=False, highlight=False)
 
 
 def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
