@@ -212,9 +212,11 @@ class Explorer {
 
   saveAddress() {
     clearTimeout(this.saving);
+    this.root.dataset.saving = "true";
     this.saving = setTimeout(() => {
       this.address = addressOf(this.state);
       history.replaceState(null, "", this.address);
+      this.root.dataset.saving = "false";
     }, 250);
   }
 
