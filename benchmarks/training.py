@@ -41,6 +41,13 @@ def default_model(latent_dim: int = 2, hidden: int = 500) -> VAE:
     return VAE(latent_dim, Encoder((hidden,)), Decoder((hidden,)))
 
 
+def now() -> float:
+    """The time, when all that a GPU was told to do is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Stamps(pl.Callback):
     """When each epoch began, had made its steps, and had ended with validation and checkpoint."""
 
@@ -51,15 +58,15 @@ class Stamps(pl.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begun."""
-        self.begun.append(time.perf_counter())
+        self.begun.append(now())
 
     def on_validation_start(self, *_: Any) -> None:
         """All steps made."""
-        self.stepped.append(time.perf_counter())
+        self.stepped.append(now())
 
     def on_train_epoch_end(self, *_: Any) -> None:
         """Ended: this comes after the checkpoint, whose callback is before this one."""
-        self.ended.append(time.perf_counter())
+        self.ended.append(now())
 
 
 class OurTrainer:
@@ -140,10 +147,10 @@ class DefaultLightning:
 
         class Marks(pl.Callback):
             def on_train_epoch_start(self, *_: Any) -> None:
-                begun.append(time.perf_counter())
+                begun.append(now())
 
             def on_train_epoch_end(self, *_: Any) -> None:
-                ended.append(time.perf_counter())
+                ended.append(now())
 
         with tempfile.TemporaryDirectory() as folder:
             trainer = pl.Trainer(
@@ -179,15 +186,13 @@ class PlainLoop:
 
     def __call__(self) -> Mapping[str, float]:
         """An epoch."""
-        start = time.perf_counter()
+        start = now()
         for x in self.batches():
             self.optimizer.zero_grad()
             noise = torch.randn(1, len(x), 2, device=self.device)
             bounds.loss(self.model.elbo_terms(x, noise).bound).backward()
             self.optimizer.step()
-        if self.device != "cpu":
-            torch.cuda.synchronize()
-        return {self.name: time.perf_counter() - start}
+        return {self.name: now() - start}
 
 
 def plain_fused(images: Tensor, batch: int, device: str = "cpu") -> PlainLoop:

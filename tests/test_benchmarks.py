@@ -10,7 +10,7 @@ import pytest
 from warm import start
 
 from benchmarks import __main__ as bench
-from benchmarks import growth, pictures, training
+from benchmarks import gpu, growth, pictures, training
 from benchmarks.paired import alternate, quartiles, table
 from vae_exp.data import ImageData
 from vae_exp.figures import png
@@ -49,6 +49,32 @@ def test_the_trainer_is_timed_by_epoch_with_and_without_what_follows_the_steps()
     data = ImageData(source="digits", train_size=60, validation_size=30, batch_size=20)
     found = training.OurTrainer(data, hidden=10)()
     assert 0 < found[training.STEPS] < found[training.WHOLE]
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_a_gpu_is_measured_without_one(tmp_path: Path) -> None:
+    taking = gpu.Measurements(tmp_path, "cpu", images=40, rounds=1, seconds=99.0, hidden=9)
+    taking.part("agreement", taking.agreement)
+    taking.part("epoch", lambda: taking.epochs(20))
+    taking.part("graph", lambda: {"seconds": gpu.GraphLoop(taking.train, 20)()})
+    taking.part("SVI", lambda: taking.svi(taking.device))
+    taking.ends = 0.0
+    taking.part("log p(x)", lambda: taking.evidence(taking.device))
+    kept = json.loads((tmp_path / gpu.FILE).read_text(encoding="utf-8"))["results"]
+    assert kept["agreement"]["agrees"]
+    assert set(kept["epoch"]["seconds"]) == {
+        training.STEPS,
+        training.WHOLE,
+        training.FUSED,
+        training.LIGHTNING,
+    }
+    assert "CUDA" in kept["graph"]["failed"]  # and the next part was measured all the same
+    assert kept["SVI"]["seconds"]["a step of SVI, cpu"] > 0
+    assert kept["log p(x)"] == {"left out": "no time was left"}
+    told = gpu.markdown(kept)
+    assert "agree: of one image" in told
+    assert "| graph | failed |" in told
+    assert told.count("\n| ") == 4 + 1 + 1 + 1
 
 
 def test_growth_draws_every_setting() -> None:

@@ -94,7 +94,7 @@ def test_a_task_as_it_is_shipped_has_its_own_name_alone(task: str) -> None:
     if reading.asks_for(cfg.task) == "run":
         analysis = build(composing.resolved(cfg, "task"), "task", Analysis)
         assert analysis.name == task
-        assert look_at(_Silent(analysis), None, ABOUT, 0, Origin(0)).name == task  # type: ignore
+        assert looked(_Silent(analysis)).name == task
 
 
 def _Silent(analysis: Analysis) -> Analysis:

@@ -1,5 +1,6 @@
 """The contract of an analysis, what it hands back, and the name under which that is kept."""
 
+import copy
 import hashlib
 import inspect
 import re
@@ -45,6 +46,7 @@ class Findings:
 class Analysis(Protocol):
     """A question put to a trained model; the same object serves the command line and training.
 
+    The model and the images are on the processor, whatever trains the model: see `look_at`.
     Its constructor's keywords are its attributes too: those that differ from their defaults name
     what it finds. With ``needs_images = False`` it is given About if no images are at hand.
     """
@@ -84,8 +86,11 @@ def look_at(
     """Put an analysis to a model and name what it finds after all that was asked of it.
 
     The name is the analysis's, then each setting that is not the default, the seed if it is not
-    the run's, and the checkpoint: so no look replaces another one.
+    the run's, and the checkpoint: so no look replaces another one. Of a model on a GPU the
+    analysis is given a copy on the processor, so it finds there what it finds after training.
     """
+    if model.device.type != "cpu":
+        model = copy.deepcopy(model).cpu()
     settings = asked(analysis)
     if seed != origin.seed:
         settings["seed"] = seed

@@ -66,15 +66,22 @@ def training_knobs(cfg: DictConfig) -> set[str]:
 
 
 def asks_for(task: DictConfig) -> str | None:
-    """The knob that names what a task looks at; None if it trains."""
+    """The knob that names what a task looks at, of several the one given; None if it trains."""
     if task.get("_target_") == TRAIN:
         return None
-    return next((name for name in ("runs", "sweep") if name in task), "run")
+    own = [name for name in ASKED if name in task]
+    given = [n for n in own if OmegaConf.select(task, n, throw_on_resolution_failure=False)]
+    return next(iter([*given, *own]), "run")
+
+
+def of_one_run(task: DictConfig) -> bool:
+    """Whether a task is a question to one finished run, and so can be put to many."""
+    return asks_for(task) == "run" and "run" not in task
 
 
 def looks_at_jobs(cfg: DictConfig) -> bool:
     """Whether a task on one finished run is put to each one of a sweep instead."""
-    return asks_for(cfg.task) == "run" and cfg.sweep is not None
+    return of_one_run(cfg.task) and cfg.sweep is not None
 
 
 def named_by(cfg: DictConfig) -> str | None:
@@ -154,10 +161,11 @@ def problems(
         yield Incomplete(f"task={task} needs {ASKED[asked][0]}")
     groups = GROUPS if training else ["task"]
     read = {"seed", "plugins", *interpolated([cfg[group] for group in groups])}
-    of_one = asks_for(cfg.task) == "run"
+    looks = of_one_run(cfg.task)  # and keeps figures
     if asked:
-        read |= {"data.root"} | ({"run", "sweep"} if of_one else set())
-    given = {"task", "hydra"} | ({"figures"} if of_one else set())
+        read |= {"data.root"} | ({"run"} if asks_for(cfg.task) == "run" else set())
+        read |= {"sweep"} if looks else set()
+    given = {"task", "hydra"} | ({"figures"} if looks else set())
     if looks_at_jobs(cfg) and cfg.run is not None:
         yield UserError("run and sweep cannot be given together: give one run, or a sweep's runs")
     for override in overrides:
@@ -296,6 +304,5 @@ def _tasks_that_read(knob: str) -> list[str]:
     return [
         name
         for name, node in nodes.items()
-        if knob in {*interpolated([node]), asks_for(node)}
-        or (knob == "sweep" and asks_for(node) == "run")
+        if knob in {*interpolated([node]), asks_for(node)} or (knob == "sweep" and of_one_run(node))
     ]

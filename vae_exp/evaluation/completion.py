@@ -286,7 +286,7 @@ def posterior_points(
 
 def resample(z: Tensor, weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """``count`` of the points z [G, Z], each drawn with probability ``weights`` [G]."""
-    u = torch.rand(count, generator=generator, dtype=weights.dtype)
+    u = torch.rand(count, generator=generator, dtype=weights.dtype).to(weights.device)
     return z[torch.searchsorted(weights.cumsum(0), u).clamp(max=len(z) - 1)]
 
 

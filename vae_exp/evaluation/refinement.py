@@ -30,7 +30,7 @@ def elbo_after_steps(
     blocks = []
     for index, x in enumerate(images.split(BLOCK)):
         x = model.checked(x.to(model.device))
-        draws = generator(seed, "refinement", index, device=model.device)
+        draws = generator(seed, "refinement", index)
         noise = model.noise.draw(samples, len(x), generator=draws, device=x.device, dtype=x.dtype)
 
         def elbo(q: Posterior, noise: Tensor, x: Tensor = x) -> Tensor:

@@ -1,4 +1,10 @@
-"""Random streams that are functions of a seed and of what they are for."""
+"""Random streams that are functions of a seed and of what they are for.
+
+A stream is drawn on the processor and brought to where it is needed, so that an estimate finds the
+same with a model on a GPU. Only training draws where it trains, since no step shall wait: the order
+of the images, the noise and dropout are other numbers on a GPU than on a processor, and the same
+on each GPU of a kind.
+"""
 
 import numpy as np
 import torch

@@ -15,7 +15,7 @@ def look_at_jobs(config: dict[str, Any], look: Callable[[dict[str, Any]], None])
 
     A job that is refused costs only itself. Raises UserError if one was, or if none is finished.
     """
-    folder = sweeps.find(config["sweep"])
+    folder = folders.find_sweep(config["sweep"])
     jobs = sweeps.jobs(folder)
     finished = [job for job in jobs if job.status == sweeps.FINISHED]
     if not finished:

@@ -111,6 +111,8 @@ class Hardware:
         if "profiler" in options:
             profiler = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
             options["profiler"] = profiler[options["profiler"]](folder, "profile")
+        # Else convolutions of float32 numbers would round them to ten bits on a GPU.
+        torch.backends.cudnn.allow_tf32 = False
         with _without(VARIABLES):
             return pl.Trainer(
                 accelerator=self.accelerator,
