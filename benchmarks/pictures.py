@@ -9,7 +9,7 @@ from types import MappingProxyType
 from PIL import Image
 
 from vae_exp.folders import FIGURES
-from vae_exp.sweeping.summary import PICTURE
+from vae_exp.sweeping.tables import PICTURE
 from vae_exp.sweeping.working import INCOMPLETE
 
 SHOWN = {

@@ -3,8 +3,10 @@
 import importlib.util
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import browser as browsers
 import pytest
 import warm
 
@@ -80,6 +82,23 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     OmegaConf.save(config, run / folders.CONFIG)
     (run / folders.STARTED).write_text("[]\n")
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[browsers.Browser]:
+    """One browser for all tests of a process; a test asks for `browser`."""
+    with browsers.started() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: browsers.Browser) -> Iterator[browsers.Browser]:
+    """A real browser on an empty page; at the test's end its console must be empty."""
+    chromium.dark(False)
+    chromium.driver.get("about:blank")
+    chromium.console()
+    yield chromium
+    assert chromium.console() == []
 
 
 def refusal(*words: str) -> str:

@@ -43,6 +43,7 @@ SMALL = (
     "data.binarization=dynamic",
     "optimizer=adam_one_cycle",
     "model.encoder.hidden=[32]",
+    "task.report=false",
     *(f"~task.analyses.{name}" for name in ("interpolation", "manifold", "top_half", "questions")),
 )
 LAST = "checkpoints/last.ckpt"

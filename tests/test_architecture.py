@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vae_exp"
 # From the ground up: a package imports itself, those before it, and what stands beside them all.
 FLOORS = ["probability", "inference", "models", "data", "evaluation", "figures", "analysis"]
-FLOORS += ["runs", "training", "config", "sweeping", "cli"]
+FLOORS += ["runs", "report", "training", "config", "sweeping", "cli"]
 BESIDE = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
 HYDRA = {"config", "sweeping", "cli"}
 LIGHTNING = {"training"}

@@ -17,7 +17,7 @@ from vae_exp.models.objectives import ELBO, IWAE
 from vae_exp.models.vae import VAE
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.runs.weights import load_checkpoint
-from vae_exp.sweeping import sweeps
+from vae_exp.sweeping import named_numbers, sweeps
 from vae_exp.training.callbacks import QuietTensorBoard
 from vae_exp.training.checkpointing import Checkpoints
 from vae_exp.training.hardware import Hardware
@@ -88,7 +88,7 @@ def test_the_best_says_by_which_bound(iwae: Path) -> None:
 
 def test_a_table_of_a_sweep_names_the_bound_of_the_best(iwae: Path) -> None:
     job = sweeps.Job(0, iwae, (), sweeps.FINISHED, read_metrics(iwae), "")
-    numbers = sweeps.numbers_of(job)
+    numbers = named_numbers.numbers_of(job)
     metrics = read_metrics(iwae)["validation"]
     assert numbers["val/best_iwae_10"] == metrics["best"]["value"]
     assert numbers["val/elbo"] == metrics["elbo"]["mean"]

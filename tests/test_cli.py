@@ -18,7 +18,7 @@ from vae_exp.errors import UserError
 TASK = next(
     name
     for name in composing.choices("task")
-    if name not in ("train", "ceiling", "compare", "summarise")
+    if name not in ("train", "ceiling", "compare", "report", "summarise")
 )
 LOOK = (f"task={TASK}", "run=latest")
 

@@ -180,7 +180,7 @@ def test_a_key_that_the_task_does_not_read_is_refused() -> None:
     task = next(
         name
         for name in composing.choices("task")
-        if name not in ("train", "ceiling", "compare", "summarise")
+        if name not in ("train", "ceiling", "compare", "report", "summarise")
     )
     assert refusal(f"task={task}", "run=latest", "latent_dim=5").startswith(
         "latent_dim is not read"
@@ -195,7 +195,7 @@ def test_a_task_on_a_finished_run_asks_for_the_run() -> None:
     task = next(
         name
         for name in composing.choices("task")
-        if name not in ("train", "ceiling", "compare", "summarise")
+        if name not in ("train", "ceiling", "compare", "report", "summarise")
     )
     assert "run=latest" in refusal(f"task={task}")
     assert "nowhere" in refusal(f"task={task}", "run=nowhere")

@@ -71,7 +71,7 @@ def test_a_run_leaves_what_its_contract_promises(run: Path) -> None:
     assert {".hydra/config.yaml", ".hydra/overrides.yaml"} <= names
     assert {"checkpoints/last.ckpt", "checkpoints/best.ckpt", "model.safetensors"} <= names
     assert {f"figures/{name}.png" for name in PICTURES} <= names
-    assert "metrics.json" in names
+    assert {"metrics.json", "report.html"} <= names
     assert len([name for name in names if name.startswith("events.out.tfevents")]) == 1
 
 
@@ -86,6 +86,7 @@ def test_the_end_tells_the_five_answers_and_every_picture_in_eighty_columns(
     assert {letter: "true" in words for letter, words in answers.items()} == dict(
         zip("abcde", (True, False, False, False, True), strict=True)
     )
+    assert lines[-1] == str((run / "report.html").relative_to(working_folder))
     told = {line for line in lines if line.endswith(".png")}
     assert told == {
         str((run / f"figures/{name}.png").relative_to(working_folder)) for name in PICTURES

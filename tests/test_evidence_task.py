@@ -10,7 +10,7 @@ from rich.console import Console
 from vae_exp.analysis.base import Findings
 from vae_exp.analysis.evidence import LogEvidence
 from vae_exp.data import Splits, from_arrays, load_splits
-from vae_exp.evaluation.estimates import elbo_terms
+from vae_exp.evaluation.estimates import elbo_terms, share_of_worst
 from vae_exp.evaluation.exact import evidence
 from vae_exp.models.likelihoods import GaussianLikelihood
 from vae_exp.models.networks import Decoder, Encoder
@@ -54,6 +54,16 @@ def test_its_numbers_are_those_of_the_model_on_the_first_test_images() -> None:
     assert found["gap"]["stderr"] == pytest.approx((log_p_x - elbo).std().item() / 2)
     assert found["gap"]["mean"] > 0
     assert found["not_converged"] == 0
+    worst = (log_p_x - elbo).max() / (log_p_x - elbo).sum()  # 1 and 5 % of 4 images are one
+    assert found["gap_in_the_worst"]["1_percent"] == pytest.approx(worst.item())
+    assert found["gap_in_the_worst"]["5_percent"] == pytest.approx(worst.item())
+
+
+def test_the_worst_images_carry_their_share_of_the_gap() -> None:
+    gap = torch.tensor([1.0] * 98 + [51.0, 51.0])
+    assert share_of_worst(gap, 1) == pytest.approx(51 / 200)
+    assert share_of_worst(gap, 2) == pytest.approx(102 / 200)
+    assert share_of_worst(gap, 100) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("latent_dim", "said"), [(2, False), (4, True)])

@@ -181,7 +181,7 @@ def test_a_model_that_is_no_run_is_looked_at_in_the_same_way(run: Run) -> None:
 
 
 def test_every_task_but_those_that_train_or_compare_is_a_look() -> None:
-    others = {"train", "fit", "ceiling", "compare", "summarise"}
+    others = {"train", "fit", "ceiling", "compare", "report", "summarise"}
     assert {*asking.names()} == {*choices("task")} - others
     for name in asking.names():
         assert asking.analysis_named(name, {}).name == name

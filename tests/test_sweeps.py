@@ -15,16 +15,19 @@ from scipy import stats
 from test_comparison import a_model, make_run, nudged
 
 from vae_exp import folders
+from vae_exp.cli import main as cli
 from vae_exp.errors import UserError
+from vae_exp.evaluation.intervals import interval
 from vae_exp.figures import figure, png
 from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
-from vae_exp.runs.comparison import contend
+from vae_exp.runs.contenders import contend
 from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
-from vae_exp.sweeping import replicates, summary, sweeps
+from vae_exp.sweeping import named_numbers, replicates, search, summary, sweeps, tables
 from vae_exp.sweeping.differences import differences
 from vae_exp.sweeping.figure import draw
-from vae_exp.sweeping.replicates import Column, Setting, columns, interval
+from vae_exp.sweeping.replicates import Column, Setting, columns
 
 FIXED = ("data=debug", "epochs=2")
 
@@ -108,7 +111,7 @@ def test_every_job_is_known_by_how_it_ended(mixed: Path) -> None:
 
 
 def test_the_table_of_jobs_reads_back_as_what_the_jobs_left(mixed: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(sweeps.as_csv(sweeps.jobs(mixed)))))
+    rows = list(csv.DictReader(io.StringIO(named_numbers.as_csv(sweeps.jobs(mixed)))))
     assert [row["job"] for row in rows] == list("012345")
     assert [row["lr"] for row in rows] == ["0.001", "0.001", "0.1", "0.1", "9", "9"]
     assert [row["epochs"] for row in rows] == ["2"] * 6
@@ -230,6 +233,8 @@ def test_a_difference_of_one_common_seed_is_told_over_images(pairs: Column) -> N
     column = Column({}, [best, Setting(other.overrides, {1: other.runs[1]})])
     [found] = differences(column).values()
     assert math.isnan(found.over_seeds.half_width)
+    assert found.over_seeds.over_images == pytest.approx(1.96 * found.stderr, rel=1e-4)
+    assert str(found.over_seeds).endswith(" †")
     first, second = contend([str(best.runs[1].folder), str(other.runs[1].folder)], 0)
     expected = second.minus(first, "elbo", 0)
     assert found.over_seeds.mean == pytest.approx(expected.mean)
@@ -264,11 +269,11 @@ def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
         finish(folder, number, metrics(-150.5 - number, -151.5 - number, seed=number % 2))
     found = columns(sweeps.jobs(folder))
     gains = {
-        setting.overrides: summary.Difference(interval([-12.25, -13, -13.75]), 0.25)
+        setting.overrides: Difference(interval([-12.25, -13, -13.75]), 0.25)
         for setting in found[0].settings[1:]
     }
     console = Console(width=80, record=True, file=io.StringIO())
-    summary.show(console, folder, sweeps.jobs(folder), found, [gains], [])
+    tables.show(console, folder, sweeps.jobs(folder), found, [gains], [])
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -301,9 +306,60 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     )
     console = Console(width=80, record=True, file=io.StringIO())
     both = columns(sweeps.jobs(folder))
-    gains = {both[0].settings[1].overrides: summary.Difference(interval([-12.25, -13, -13.75]), 1)}
-    summary.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
+    gains = {both[0].settings[1].overrides: Difference(interval([-12.25, -13, -13.75]), 1)}
+    tables.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
     assert "-141.00 ± 2.48" in console.export_text()
+
+
+def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [["lr=1", f"seed={seed}"] for seed in (0, 1, 2)] + [["lr=2", "seed=0"]]
+    folder = a_sweep(tmp_path / "multirun" / "day" / "time", jobs)
+    for number, words in enumerate(jobs):
+        found = metrics(-150.5 - number, -151.5 - number, seed=int(words[1][-1]))
+        found["analyses"]["gap_images9"] = {
+            "worst": {"mean": 0.25 * number, "stderr": 0.125, "images": 9}
+        }
+        found["analyses"]["gap"] = {"other": 3} if number else {}
+        finish(folder, number, found)
+    monkeypatch.chdir(tmp_path)
+    names = ["gap/worst", "gap/other", "run/wall_seconds", "trust/active"]
+    cli._main(["task=summarise", "sweep=latest", f"task.columns=[{','.join(names)}]"])
+    lines = (folder / "sweep.md").read_text().splitlines()
+    [head] = [line for line in lines if line.startswith("| lr ")]
+    assert head.split(" | ")[4:-2] == names
+    [three] = [line for line in lines if "`1`" in line]
+    [one] = [line for line in lines if "`2`" in line]
+    half_width = stats.t.ppf(0.975, 2) * 0.25 / math.sqrt(3)
+    assert three.split(" | ")[4:8] == [
+        f"0.2500 ± {half_width:.4f}",
+        "",  # which one of the three lacks
+        "1.50 ± 0.00",
+        "2.00 ± 0.00",
+    ]
+    assert one.split(" | ")[3:8] == [
+        "-153.50 ± 0.39 †",
+        "0.7500 ± 0.2450 †",
+        "3.00",
+        "1.50",
+        "2.00",
+    ]
+    assert "mean ± 95 % over seeds (Student's t)" in "".join(lines)
+    assert "† one seed: ± 95 % over images alone" in "".join(lines)
+    assert "; gap/worst: of 9 images;" in "".join(lines)
+    assert "…" not in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"a job has, got 'gap/wrst': such as 'gap_images9/worst'"):
+        cli._main(["task=summarise", "sweep=latest", "task.columns=[gap/wrst]"])
+
+
+def test_the_best_of_a_search_has_errors_and_a_number_that_chose_nothing(tmp_path: Path) -> None:
+    folder = a_sweep(tmp_path / "sweep", [["lr=1"], ["lr=2"]])
+    for number, test in enumerate((-150, -140)):
+        finish(folder, number, metrics(test, -150 - number))
+    found = search.best(folder)
+    told = "-150.00 ± 0.59, test/elbo -150.00 ± 0.39 (± 95 % over images, of one seed)"
+    assert found == (told, ["lr=1", *FIXED])
 
 
 def test_a_picture_has_a_panel_a_knob_with_its_intervals(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ UNREAD = [
     ("task=compare task.runs=[a,b] runs=[a,b]", "runs is not read, because task.runs="),
     ("task=compare task.runs=[latest,latest] run=latest", "run is not read by task=compare"),
     ("task=summarise sweep=latest run=latest", "run is not read by task=summarise"),
+    ("task=report run=latest figures.format=svg", "figures.format is not read by"),
+    ("task=report sweep=latest mask=left", "mask is not read by task=report"),
     ("data.source=digits data.protocol=standard", "data.protocol=standard"),
     ("data=mnist60k data.source=digits", "data.protocol=standard"),
     ("data.source=digits data.root=x", "data.root is not read"),

@@ -13,9 +13,11 @@ from filelock import FileLock, Timeout
 
 from vae_exp.errors import UserError
 
-ROOTS = ("outputs", "multirun")
+SWEEPS = "multirun"
+ROOTS = ("outputs", SWEEPS)
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
+REPORT = "report.html"
 CONFIG = Path(".hydra", "config.yaml")
 HYDRA = Path(".hydra", "hydra.yaml")
 STARTED = Path(".hydra", "overrides.yaml")  # written after the config: where it is, that is whole
@@ -53,6 +55,29 @@ def find(spec: str) -> Path:
         if found := list(Path(root).glob(f"**/{WEIGHTS}")):
             return max(found, key=lambda path: path.stat().st_mtime_ns).parent
     raise UserError("run=latest found no finished run in outputs or multirun: train one first")
+
+
+def find_sweep(spec: str) -> Path:
+    """The sweep's folder that ``latest`` or a path names; raises UserError if there is none."""
+    if spec == "latest":
+        found = sweeps_started()
+        if not found:
+            raise UserError(f"sweep=latest found no sweep in {SWEEPS}: start one first")
+        return found[0]
+    folder = Path(spec)
+    if os.path.isfile(folder / SWEEP):
+        return folder
+    raise UserError(
+        f"sweep must be latest or a sweep's folder, got {spec!r}, which "
+        + (f"holds no {SWEEP}" if os.path.exists(spec) else "does not exist")
+    )
+
+
+def sweeps_started() -> list[Path]:
+    """The folders of all sweeps, the newest first."""
+    plans = list(Path(SWEEPS).glob(f"**/{SWEEP}"))
+    newest_first = sorted(plans, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [path.parent for path in newest_first]
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Config:
     seed: Seed = knob(0, "start of every random number")
     epochs: Positive = knob(100, "passes over the training images")
     batch_size: Positive = knob(200, "images a step")
-    lr: PositiveNumber = knob(1e-2, "learning rate; under a schedule, its peak")
+    lr: PositiveNumber = knob(8e-3, "learning rate; under a schedule, its peak")
     latent_dim: Positive = knob(2, "dimensions of z")
     resume: str | None = knob(None, "a run (-m: a sweep) to go on with: latest, folder")
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")

@@ -5,7 +5,7 @@ from rich.table import Table
 from vae_exp.analysis.bars import progress_bar
 from vae_exp.analysis.base import Findings
 from vae_exp.data import Splits
-from vae_exp.evaluation.estimates import elbo_terms, estimate
+from vae_exp.evaluation.estimates import elbo_terms, estimate, share_of_worst
 from vae_exp.evaluation.evidence import AIS, evidence
 from vae_exp.models.vae import VAE
 from vae_exp.ranges import Positive
@@ -42,6 +42,9 @@ class LogEvidence:
             ("the gap between them", apart),
         ):
             table.add_row(name, f"{number.mean:.2f}", f"{number.stderr:.2f}")
+        shares = {percent: share_of_worst(found.log_p_x - elbo, percent) for percent in (1, 5)}
+        for percent, share in shares.items():
+            table.add_row(f"share of it in the worst {percent} % of images", f"{share:.0%}", "")
         missing = int((~found.converged).sum())
         told = [
             f"each log p(x) to {found.error.max():.1g} nats",
@@ -54,6 +57,7 @@ class LogEvidence:
             "log_p_x": log_p_x.as_dict(),
             "elbo": below.as_dict(),
             "gap": apart.as_dict(),
+            "gap_in_the_worst": {f"{percent}_percent": share for percent, share in shares.items()},
             "largest_error": found.error.max().item(),
             "not_converged": missing,
         }

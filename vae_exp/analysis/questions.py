@@ -211,7 +211,7 @@ def elbo_and_kl(model: VAE, x: Tensor, steps: int, lr: float, seed: int) -> Answ
                 "necessarily become smaller?",
                 "ELBO up makes KL go down",
                 False,
-                f"no: in step {step} of further training the ELBO rose by {elbo_rise:.3f} and the "
+                f"in step {step} of further training the ELBO rose by {elbo_rise:.3f} and the "
                 f"KL by {kl_rise:.3f} nats (both exact to {before[2] + after[2]:.0e})",
                 f"step {step} raised ELBO {elbo_rise:.3f}, KL {kl_rise:.3f}",
                 {"step": step, "elbo_rise": elbo_rise, "kl_rise": kl_rise, "kl": after[1]},

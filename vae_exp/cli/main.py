@@ -116,11 +116,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override]) -> None:
         experiments.tell(cfg, overrides)
         sys.exit(command.start(cfg, overrides, _look))
     cfg = attempt.check(sweeping=multirun)
-    find = folders.find
-    if reading.asks_for(cfg.task) == "sweep":
-        from vae_exp.sweeping import sweeps
-
-        find = sweeps.find
+    find = folders.find_sweep if reading.asks_for(cfg.task) == "sweep" else folders.find
     for spec in reading.looked_at(cfg):
         found = find(spec)
         if spec == "latest" and not shows:

@@ -66,10 +66,12 @@ def training_knobs(cfg: DictConfig) -> set[str]:
 
 
 def asks_for(task: DictConfig) -> str | None:
-    """The knob that names what a task looks at; None if it trains."""
+    """The knob that names what a task looks at, of several the one given; None if it trains."""
     if task.get("_target_") == TRAIN:
         return None
-    return next((name for name in ("runs", "sweep") if name in task), "run")
+    own = [name for name in ASKED if name in task]
+    given = [n for n in own if OmegaConf.select(task, n, throw_on_resolution_failure=False)]
+    return next(iter([*given, *own]), "run")
 
 
 def looked_at(cfg: DictConfig) -> list[str]:
@@ -146,7 +148,8 @@ def problems(
     read = {"seed", "plugins", *interpolated([cfg[group] for group in groups])}
     if asked:
         read |= {"data.root"} | ({"run"} if asked == "run" else set())
-    given = {"task", "hydra"} | ({"figures"} if asked == "run" else set())
+    looks = asked == "run" and "run" not in cfg.task  # and keeps figures
+    given = {"task", "hydra"} | ({"figures"} if looks else set())
     for override in overrides:
         key = override.key_or_group
         if key in read or re.split(r"[./]", key)[0] in given:

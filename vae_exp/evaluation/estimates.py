@@ -81,6 +81,13 @@ def elbo_terms(
     return Terms.joined(batches)
 
 
+def share_of_worst(gap: Tensor, percent: float) -> float:
+    """Which share of the sum of a gap [N] its largest ``percent`` of images carry, at least one."""
+    ordered = gap.double().sort(descending=True).values
+    worst = max(1, round(len(gap) * percent / 100))
+    return (ordered[:worst].sum() / ordered.sum()).item()
+
+
 def quantiles(values: Tensor) -> dict[str, float | None]:
     """Median and the 5 and 95 % quantiles; None if one is infinite, as JSON has no such number.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -58,8 +59,11 @@ class Ceiling:
         self.runs = runs
         self.images = images
 
-    def __call__(self, config: dict[str, Any]) -> None:
-        """Raises UserError if the runs are about different images, or have no exact log p(x)."""
+    def __call__(self, config: dict[str, Any]) -> Path:
+        """Returns the VAE's folder.
+
+        Raises UserError if the runs are about different images, or have no exact log p(x).
+        """
         seed, root = config["seed"], config["data"].get("root")
         exactly_trained, vae = (loading.load(spec) for spec in self.runs)
         refuse_inexact(exactly_trained, vae)
@@ -74,6 +78,7 @@ class Ceiling:
         style: Style = build(config["figures"], "figures", Style)
         keep(look, seed, vae.folder, style)
         show(look.findings, vae.folder, style, Console())
+        return vae.folder
 
     def look(self, above: loading.Run, found: Found, splits: Splits) -> Look:
         """The numbers, the table and the figure under a name that tells which run is above."""

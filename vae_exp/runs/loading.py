@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -73,6 +73,12 @@ class Run:
         from vae_exp.runs.looking import splits_of  # which imports matplotlib
 
         return splits_of(self)
+
+    def over(self, splits: Splits) -> Run:
+        """The same run with its images at hand, which are then not loaded."""
+        run = replace(self)
+        vars(run)["splits"] = splits
+        return run
 
     def images(self, split: SplitName = "test") -> Tensor:
         """The binary images of a split: [N, D], float32."""

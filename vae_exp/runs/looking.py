@@ -20,14 +20,15 @@ from vae_exp.runs import loading, saving
 from vae_exp.runs.metrics import read_metrics
 
 
-def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> None:
-    """Put one analysis to a finished run and keep what it finds in the run's folder."""
+def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> Path:
+    """Put one analysis to a finished run and keep what it finds in the run's folder; returns it."""
     run = loading.load(config["run"])
     seed = own_seed(run) if seed is None else seed
     found = put(analysis, run, seed, config["data"].get("root"))
     style: Style = build(config["figures"], "figures", Style)
     keep(found, seed, run.folder, style)
     show(found.findings, run.folder, style, Console())
+    return run.folder
 
 
 def put(analysis: Analysis, run: loading.Run, seed: int, root: str | None = None) -> Look:

@@ -1,14 +1,9 @@
 """Differences between the settings of a sweep, paired by seed and by image."""
 
-import math
-from collections.abc import Sequence
-
-import torch
-
-from vae_exp.runs.comparison import Contender, contend
-from vae_exp.sweeping.replicates import Column, Difference, interval
-
-IMAGES = "sha256 of the test images"
+from vae_exp.runs import over_seeds
+from vae_exp.runs.contenders import Contender, contend
+from vae_exp.runs.over_seeds import Difference
+from vae_exp.sweeping.replicates import Column
 
 
 def differences(
@@ -21,30 +16,13 @@ def differences(
     at hand.
     """
     best = column.best
-    others = [setting for setting in column.settings if setting is not best]
-    pairs: dict[tuple[str, ...], list[tuple[Contender, Contender]]] = {}
+    runs: dict[tuple[str, ...], dict[int, Contender]] = {}
     for replicate in best.runs:
-        having = [setting for setting in others if replicate in setting.runs]
-        if having:
-            first, *rest = contend(
-                [str(setting.runs[replicate].folder) for setting in (best, *having)], seed, root
-            )
-            for setting, run in zip(having, rest, strict=True):
-                pairs.setdefault(setting.overrides, []).append((run, first))
-    return {overrides: difference(runs) for overrides, runs in pairs.items()}
-
-
-def difference(pairs: Sequence[tuple[Contender, Contender]]) -> Difference:
-    """The mean over seeds of ELBO differences, each a mean over images.
-
-    If the seeds share their images, their standard error is that of the seeds' mean difference
-    image by image; if each has its own, they are independent.
-    """
-    per_image = [
-        run.values["elbo"].double() - other.values["elbo"].double() for run, other in pairs
-    ]
-    over_seeds = interval([values.mean().item() for values in per_image])
-    if len({run.protocol[IMAGES] for run, _ in pairs}) == 1:
-        per_image = [torch.stack(per_image).mean(0)]
-    variances = [values.var().item() / len(values) for values in per_image]
-    return Difference(over_seeds, math.sqrt(math.fsum(variances)) / len(variances))
+        having = [setting for setting in column.settings if replicate in setting.runs]
+        if len(having) > 1:
+            folders = [str(setting.runs[replicate].folder) for setting in having]
+            for setting, run in zip(having, contend(folders, seed, root), strict=True):
+                runs.setdefault(setting.overrides, {})[replicate] = run
+    if not runs:
+        return {}
+    return over_seeds.differences(best.overrides, runs, chosen_from=len(column.settings))

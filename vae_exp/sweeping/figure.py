@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vae_exp.evaluation.intervals import ENOUGH, Interval
 from vae_exp.figures import caption, figure
 from vae_exp.figures.sweeps import COLORS, Line, knob_axis, knob_lines
-from vae_exp.sweeping.replicates import ENOUGH, Column, Interval, Setting, data_of, number, swept
+from vae_exp.sweeping.replicates import Column, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 SERIES: dict[str, Callable[[Setting], Interval]] = {

@@ -7,53 +7,12 @@ from typing import Any
 
 from vae_exp.data.settings import in_words
 from vae_exp.data.sources import caption_of_name
+from vae_exp.evaluation.intervals import Interval, interval
 from vae_exp.runs.metrics import MASS, scores_of
+from vae_exp.sweeping.named_numbers import named, number_of
 from vae_exp.sweeping.sweeps import FINISHED, Job, key_of, value_of
 
-LEVEL = 0.95
-ENOUGH = 3  # seeds for an interval over seeds
-TOO_FEW = "‡"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, the half-width of its interval (nan for too few values), the count."""
-
-    mean: float
-    half_width: float
-    count: int
-
-    def __str__(self) -> str:
-        if math.isnan(self.half_width):
-            return f"{self.mean:.2f}" + (f" {TOO_FEW}" if self.count > 1 else "")
-        return f"{self.mean:.2f} ± {self.half_width:.2f}"
-
-
-def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's interval, mean ± t s / √n, with t the (1 + level) / 2 quantile of n − 1 degrees.
-
-    Two values have none: with t = 12.7 it would be wider than anything that is asked of it.
-    """
-    from scipy.special import stdtrit
-
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count < ENOUGH:
-        return Interval(mean, math.nan, count)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    quantile = float(stdtrit(count - 1, (1 + level) / 2))
-    return Interval(mean, quantile * math.sqrt(variance / count), count)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A setting's test ELBO less the best one's, over the seeds that both have.
-
-    ``stderr`` is that of the mean over images, with the seeds held as they are.
-    """
-
-    over_seeds: Interval
-    stderr: float
+LOG_P_X = "log p(x)"
 
 
 @dataclass(frozen=True)
@@ -66,19 +25,25 @@ class Setting:
     @property
     def test(self) -> Interval:
         """The test ELBO over seeds."""
-        return interval([job.metrics["test"]["elbo"]["mean"] for job in self.runs.values()])
+        return self._over_seeds([_estimate(job.metrics["test"]["elbo"]) for job in self._jobs])
 
     @property
     def validation(self) -> Interval:
         """The validation ELBO over seeds, which alone may choose between settings."""
-        return interval([validation_of(job) for job in self.runs.values()])
+        return self._over_seeds([_validation(job) for job in self._jobs])
+
+    def metric(self, name: str) -> Interval | None:
+        """Any number of the runs over seeds, if all of them have it; ``name``: as in sweep.csv."""
+        found = [number_of(job, name) for job in self._jobs]
+        had = [each for each in found if each is not None]
+        return self._over_seeds(had) if len(had) == len(found) else None
 
     @property
-    def log_p_x(self) -> Interval | None:
-        """log p(x) of the test images over seeds, if every run has put task=evidence to itself."""
-        found = [_log_p_x(job) for job in self.runs.values()]
-        means = [mean for mean in found if mean is not None]
-        return interval(means) if len(means) == len(found) else None
+    def _jobs(self) -> list[Job]:
+        return list(self.runs.values())
+
+    def _over_seeds(self, found: Sequence[tuple[float, float]]) -> Interval:
+        return interval([value for value, _ in found], stderr=found[0][1])
 
     def value(self, key: str) -> str | None:
         """What the setting gives a key, as text; None if it leaves the default."""
@@ -93,6 +58,7 @@ class Column:
     protocol: dict[str, Any]
     settings: list[Setting]
     images: dict[int, str] = field(default_factory=dict)  # seed -> sha256 of its test images
+    extra: dict[str, str] = field(default_factory=dict)  # what was asked for besides -> its name
 
     @property
     def best(self) -> Setting:
@@ -102,20 +68,36 @@ class Column:
 
 def validation_of(job: Job) -> float:
     """A run's validation ELBO: of its final weights, else of the best epoch."""
+    return _validation(job)[0]
+
+
+def _validation(job: Job) -> tuple[float, float]:
     found = job.metrics["validation"]
-    return float(found["elbo"]["mean"] if "elbo" in found else found["best_elbo"])
+    return _estimate(found["elbo"]) if "elbo" in found else (float(found["best_elbo"]), math.nan)
 
 
-def _log_p_x(job: Job) -> float | None:
-    """What task=evidence found, with whatever settings: its name then tells them."""
-    for name, found in job.metrics.get("analyses", {}).items():
-        if name.partition("_")[0] == "evidence" and "log_p_x" in found:
-            return float(found["log_p_x"]["mean"])
-    return None
+def _estimate(found: dict[str, Any]) -> tuple[float, float]:
+    return float(found["mean"]), float(found.get("stderr", math.nan))
 
 
-def columns(jobs: Sequence[Job]) -> list[Column]:
-    """Finished runs by setting; settings are in one column if their protocols agree."""
+def columns(jobs: Sequence[Job], asked: Sequence[str] | None = None) -> list[Column]:
+    """Finished runs by setting; settings are in one column if their protocols agree.
+
+    ``asked``: numbers to tell beside the ELBO, as sweep.csv names them; None: log p(x), if a
+    setting has it.
+    """
+    found = _grouped(jobs)
+    wanted = {name: name for name in asked} if asked is not None else {LOG_P_X: "evidence/log_p_x"}
+    for column in found:
+        its_jobs = [job for setting in column.settings for job in setting.runs.values()]
+        for label, name in wanted.items():
+            meant = named(its_jobs, name)
+            if meant is not None and any(setting.metric(meant) for setting in column.settings):
+                column.extra[label] = meant
+    return found
+
+
+def _grouped(jobs: Sequence[Job]) -> list[Column]:
     settings: dict[tuple[Any, ...], Setting] = {}
     for job in jobs:
         if job.status == FINISHED and _has_numbers(job):

@@ -1,7 +1,5 @@
 """What a sweep's folder holds: its jobs, how each of them ended, and their numbers."""
 
-import csv
-import io
 import os
 import traceback
 from collections.abc import Sequence
@@ -23,7 +21,6 @@ from vae_exp.runs import plain
 from vae_exp.runs.metrics import read_metrics
 from vae_exp.schema import SCHEMA, check_schema
 
-ROOT = "multirun"
 JOBS = folders.SWEEP  # every job's overrides, written before the first one starts
 LARGEST_PLAN = 8_000_000  # bytes: a hundred thousand jobs
 LOCK = folders.SWEEP_LOCK
@@ -104,39 +101,16 @@ def _parts(word: str) -> tuple[str, str]:
     return override.key_or_group, override.get_value_element_as_str()
 
 
-def find(spec: str) -> Path:
-    """The sweep's folder that ``latest`` or a path names; raises UserError if there is none."""
-    if spec == "latest":
-        found = started()
-        if not found:
-            raise UserError(f"sweep=latest found no sweep in {ROOT}: start one first")
-        return found[0]
-    folder = Path(spec)
-    if os.path.isfile(folder / JOBS):
-        return folder
-    raise UserError(
-        f"sweep must be latest or a sweep's folder, got {spec!r}, which "
-        + (f"holds no {JOBS}" if os.path.exists(spec) else "does not exist")
-    )
-
-
-def started() -> list[Path]:
-    """The folders of all sweeps, the newest first."""
-    plans = list(Path(ROOT).glob(f"**/{JOBS}"))
-    newest_first = sorted(plans, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return [path.parent for path in newest_first]
-
-
 def find_unfinished(spec: str) -> Path | None:
     """The sweep to go on with: a folder, or the newest neither finished nor under way."""
     if spec != "latest":
         try:
-            return find(spec)
+            return folders.find_sweep(spec)
         except UserError as error:
             raise UserError("resume with -m: " + str(error)) from None
-    if not started():
-        raise UserError(f"resume=latest found no sweep in {ROOT}: start one first")
-    for folder in started():
+    if not folders.sweeps_started():
+        raise UserError(f"resume=latest found no sweep in {folders.SWEEPS}: start one first")
+    for folder in folders.sweeps_started():
         plan = read_plan(folder)
         done = plan.jobs is not None and all(job.status == FINISHED for job in jobs(folder))
         if not done and not is_held(folder):
@@ -239,58 +213,3 @@ def root(error: BaseException) -> BaseException:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no message"
-
-
-def numbers_of(job: Job) -> dict[str, float]:
-    """Every final number of a job with its standard error, by names such as ``test/elbo``."""
-    found: dict[str, float] = {}
-    validation = dict(job.metrics.get("validation", {}))
-    best = validation.pop("best", None)
-    if isinstance(best, dict) and _is_number(best.get("value")):
-        found[str(best.get("by")).replace("/", "/best_", 1)] = best["value"]
-    _collect(validation, "val", found)
-    _collect(job.metrics.get("test", {}), "test", found)
-    for name, analysis in job.metrics.get("analyses", {}).items():
-        _collect(analysis, name, found, estimates_only=True)
-    return found
-
-
-def _collect(
-    node: Any, name: str, found: dict[str, float], *, estimates_only: bool = False
-) -> None:
-    if isinstance(node, dict) and _is_number(node.get("mean")):
-        found[name] = node["mean"]
-        if _is_number(node.get("stderr")):
-            found[f"{name}_stderr"] = node["stderr"]
-    elif isinstance(node, dict):
-        for key, below in node.items():
-            _collect(below, f"{name}/{key}", found, estimates_only=estimates_only)
-    elif _is_number(node) and not estimates_only:
-        found[name] = node
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def as_csv(rows: Sequence[Job]) -> str:
-    """A row a job: its number, overrides, status, seconds, numbers and error."""
-    keys = list(dict.fromkeys(key_of(word) for job in rows for word in job.overrides))
-    names = list(dict.fromkeys(name for job in rows for name in numbers_of(job)))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["job", *keys, "status", "seconds", *names, "error"])
-    for job in rows:
-        given = {key_of(word): value_of(word) for word in job.overrides}
-        numbers = numbers_of(job)
-        writer.writerow(
-            [
-                job.number,
-                *(given.get(key, "") for key in keys),
-                job.status,
-                job.metrics.get("run", {}).get("wall_seconds", ""),
-                *(numbers.get(name, "") for name in names),
-                job.error,
-            ]
-        )
-    return file.getvalue()

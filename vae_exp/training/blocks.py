@@ -57,6 +57,7 @@ class BlockModule(pl.LightningModule, ABC):
         self.train_meter = BoundMeter()
         self.val_meter = BoundMeter()
         self.share = Share(0, slice(0))  # of the batch that a step is about
+        self._judge: str | None = None
 
     @abstractmethod
     def step(self, x: Tensor, noise: Tensor, step: int) -> Terms:
@@ -72,8 +73,12 @@ class BlockModule(pl.LightningModule, ABC):
 
     @property
     def judge(self) -> str:
-        """What tells the best weights: the bound that is trained, on the validation images."""
-        return f"val/{self.objective.name}"
+        """What tells the best weights: the bound that is trained, if no callback says otherwise."""
+        return self._judge or f"val/{self.objective.name}"
+
+    @judge.setter
+    def judge(self, name: str) -> None:
+        self._judge = name
 
     def require_memory(self, data: ImageData, device: torch.device, processes: int) -> None:
         """Raise UserError if a step, with its gradients and Adam's moments, takes too much."""
@@ -141,7 +146,7 @@ class BlockModule(pl.LightningModule, ABC):
         bound = means[self.objective.name].item()
         if not math.isfinite(bound):
             raise Diverged(
-                f"{self.judge} is {bound} after epoch {self.current_epoch + 1}: "
+                f"val/{self.objective.name} is {bound} after epoch {self.current_epoch + 1}: "
                 "start a new run with a lower lr"
             )
 

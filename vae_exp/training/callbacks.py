@@ -115,20 +115,30 @@ class EpochProgress(pl.Callback):
         name = pl_module.objective.name
         trained = name.replace("_", "-").upper()
         text = f"epoch {epoch}/{self.epochs}  {trained} train {bounds[f'train/{name}']:.2f}"
-        if pl_module.judge in bounds:
-            text += f", validation {bounds[pl_module.judge]:.2f}"
+        if f"val/{name}" in bounds:
+            text += f", validation {bounds[f'val/{name}']:.2f}"
             if name != "elbo":
                 text += f"; ELBO validation {bounds['val/elbo']:.2f}"
+        text += "".join(f"; {told}" for told in map(_told, self._others(trainer)) if told)
         if self.bar is not None:
             self.bar.update(self.task, description=text)
         elif not self.console.is_terminal and (epoch % self.every == 0 or epoch == self.epochs):
             self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _others(self, trainer: pl.Trainer) -> list[pl.Callback]:
+        others: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return others
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Put the terminal back, also after an exception."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def _told(callback: pl.Callback) -> str:
+    """What a callback tells of this epoch, if it tells anything."""
+    return str(getattr(callback, "told", ""))
 
 
 class FiguresDuringTraining(pl.Callback):

@@ -86,6 +86,8 @@ def callbacks(config: Mapping[str, Any], metrics: Mapping[str, str]) -> "list[Ca
         name: _built(node, f"callbacks.{name}")
         for name, node in _nodes(config, "callbacks").items()
     }
+    for part in found.values():  # what a callback of ours finds, another can wait for
+        metrics = {**metrics, **getattr(part, "logs", {})}
     for name, part in found.items():
         monitor = getattr(part, "monitor", None)
         if monitor is None:

@@ -55,7 +55,8 @@ class AdamOneCycle:
 
     Smith & Topin 2018, arXiv:1708.07120; both ways along a cosine. Only the encoder's weights
     decay (Loshchilov & Hutter 2019, arXiv:1711.05101): the decoder has no room to overfit through
-    so few latent dimensions, while the encoder learns the training images by heart.
+    so few latent dimensions, while the encoder learns the training images by heart. ``beta2`` is
+    the share that the mean square of a gradient keeps at each step.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class AdamOneCycle:
         lr: PositiveNumber = 1e-2,
         warmup: Fraction = 0.3,
         encoder_weight_decay: NonNegativeNumber = 1.0,
+        beta2: Fraction = 0.999,
     ):
         check_lr(lr)
+        if not 0 < beta2 < 1:
+            raise UserError(f"optimizer.beta2 must be between 0 and 1, got {beta2}")
         if not 0 < warmup < 1:
             raise UserError(f"optimizer.warmup must be between 0 and 1, got {warmup}")
         if not 0 <= encoder_weight_decay < float("inf"):
@@ -75,6 +79,7 @@ class AdamOneCycle:
         self.lr = lr
         self.warmup = warmup
         self.encoder_weight_decay = encoder_weight_decay
+        self.beta2 = beta2
 
     def build(self, model: VAE, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
         """The optimiser and the schedule of a run of ``steps`` steps."""
@@ -82,7 +87,9 @@ class AdamOneCycle:
             {"params": list(model.encoder.parameters()), "weight_decay": self.encoder_weight_decay},
             {"params": [p for name, p in model.named_parameters() if not of_encoder(name)]},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=0.0, fused=True)
+        optimizer = torch.optim.AdamW(
+            groups, lr=self.lr, betas=(0.9, self.beta2), weight_decay=0.0, fused=True
+        )
         # OneCycleLR divides by the length of each phase, so a run of a step or two has none.
         if steps * self.warmup <= 1 or steps * (1 - self.warmup) <= 1:
             return optimizer, None

@@ -1,5 +1,8 @@
 """What a run came to: its numbers, its answers to every analysis, and what is shown of them."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from vae_exp.data import Splits
 from vae_exp.errors import UserError
 from vae_exp.figures import Style
 from vae_exp.parts import build
+from vae_exp.report import run_page
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_data, describe_model, test_numbers
 from vae_exp.runs.looking import keep, show_figures
@@ -19,6 +23,7 @@ from vae_exp.runs.metrics import MASS, scores_of, write_metrics
 from vae_exp.runs.weights import save_weights
 from vae_exp.shell import program
 from vae_exp.training import board
+from vae_exp.training.evidence import LOG_P_X, ExactEvidence
 from vae_exp.training.module import VAEModule
 from vae_exp.training.running import Trained
 
@@ -64,19 +69,32 @@ def write(trained: Trained, metrics: dict[str, Any], folder: Path) -> None:
 def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look]:
     """Put every analysis to the model, and keep what it finds."""
     style, seed, looks = _style(config), config["seed"], []
-    for analysis in trained.analyses:
-        with trained.console.status(analysis.name):
-            found = answer(analysis, trained.model, trained.splits, seed, trained.origin)
+    for name, put in _asked(trained, seed):
+        with trained.console.status(name):
+            found = put()
         if isinstance(found, Look):
-            found = _kept(analysis.name, found, seed, folder, style)
+            found = _kept(name, found, seed, folder, style)
         if isinstance(found, str):
-            saving.add_skipped(folder, analysis.name, found)
+            saving.add_skipped(folder, name, found)
         else:
             looks.append(found)
             if trained.loggers.events:
                 writer = trained.loggers.events.experiment
                 board.add_figures(writer, found.findings.figures, trained.last_step)
     return looks
+
+
+def _asked(trained: Trained, seed: int) -> Iterator[tuple[str, Callable[[], Look | str]]]:
+    """What callbacks found while training, and then every analysis."""
+    for callback in trained.further:
+        if isinstance(callback, ExactEvidence):
+            findings = callback.findings(replace(trained.splits, run=trained.task.name))
+            yield callback.name, partial(Look, callback.name, {}, findings)
+    for analysis in trained.analyses:
+        yield (
+            analysis.name,
+            partial(answer, analysis, trained.model, trained.splits, seed, trained.origin),
+        )
 
 
 def _kept(name: str, look: Look, seed: int, folder: Path, style: Style) -> Look | str:
@@ -122,15 +140,22 @@ def show(
         console.print(curves, soft_wrap=True, markup=False)
 
 
+def report(trained: Trained, folder: Path) -> None:
+    """Write the page of a finished run and print where it is, or put down why there is none."""
+    page = run_page.written(folder, trained.splits)
+    if isinstance(page, str):
+        saving.add_skipped(folder, "report", page)
+    else:
+        trained.console.print(folders.shown(page), soft_wrap=True, markup=False, highlight=False)
+
+
 def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
     """The highest bound of an epoch on the validation images, and which bound it is."""
     objective = module.objective
-    best = {
-        "by": module.judge,
-        "value": value,
-        "estimator": objective.estimator,
-        "samples": objective.samples,
-    }
+    best: dict[str, Any] = {"by": module.judge, "value": value}
+    if module.judge == LOG_P_X:
+        return {"best": {**best, "estimator": "exact"}}
+    best |= {"estimator": objective.estimator, "samples": objective.samples}
     # Its name from before another bound could be trained.
     return {"best": best, **({"best_elbo": value} if objective.name == "elbo" else {})}
 

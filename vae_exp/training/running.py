@@ -60,6 +60,7 @@ class Trained:
     checkpoints: Checkpoints
     epochs: int  # that it took
     stopped: str | None  # why it ended before its last epoch
+    further: list[pl.Callback]  # that the config asks for
     console: Console
 
     @property
@@ -126,6 +127,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
         checkpoints,
         trainer.current_epoch,
         stopped,
+        further,
         console,
     )
 

@@ -23,7 +23,8 @@ def execute(
     """Run the config's task; training returns its val/elbo, for searches over settings.
 
     folder: the run's, if the task trains.
-    A look at a run takes the run's own seed if none is given.
+    A look at a run takes the run's own seed if none is given, and renews the run's page, if it has
+    one.
     """
     forget_habits()
     task = build(config["task"], "task", Callable)
@@ -33,9 +34,13 @@ def execute(
         return task(config, folder)
     try:
         if isinstance(task, Analysis):
-            look(task, config, config["seed"] if seed_is_given else None)
+            seen = look(task, config, config["seed"] if seed_is_given else None)
         else:
-            task(config)
+            seen = task(config)
+        if isinstance(seen, Path) and (seen / folders.REPORT).is_file():
+            from vae_exp.report import run_page  # which imports what reads event files
+
+            run_page.written(seen, root=config["data"].get("root"))
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
     return None

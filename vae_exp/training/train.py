@@ -23,6 +23,7 @@ class Train:
     An analysis that says nothing about such a model or such images, or that fails, is skipped.
     ``init_from`` is a run with whose weights to begin, ``freeze`` the parts that keep theirs, and
     ``average_weights`` the decay of a moving average over steps, whose weights are then the run's.
+    With ``report`` a page that explains the run is written at the end.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Train:
         init_from: str | None = None,
         freeze: Sequence[Part] = (),
         average_weights: NonNegativeNumber = 0.0,
+        report: bool = False,
     ):
         check_positive("epochs", epochs)
         if figures_every < 0:
@@ -51,6 +53,7 @@ class Train:
         self.init_from = init_from
         self.freeze = tuple(freeze)
         self.average_weights = average_weights
+        self.report = report
 
     def __call__(self, config: dict[str, Any], folder: Path) -> float:
         """Run the whole job in a folder, from its newest checkpoint; returns val/elbo at its end.
@@ -95,6 +98,8 @@ class Train:
         looks = results.answers(trained, config, folder)
         results.finish(trained, folder)
         results.show(trained, metrics, looks, config, folder)
+        if self.report:
+            results.report(trained, folder)
         judged = metrics.get("validation")
         return math.nan if judged is None else float(judged["elbo"]["mean"])
 

@@ -1,0 +1,138 @@
+"""callbacks=exact_evidence: the truth by epoch, which changes no weight and can choose the best."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from kill_and_resume import (
+    WEIGHTS,
+    differences,
+    logged,
+    snapshot_steps,
+    train,
+    train_with_snapshots,
+)
+
+from vae_exp.errors import UserError
+from vae_exp.evaluation import exact
+from vae_exp.evaluation.importance import iwae
+from vae_exp.figures.epochs import evidence_by_epoch
+from vae_exp.runs.loading import load
+from vae_exp.runs.metrics import read_metrics
+
+pytestmark = pytest.mark.slow
+
+WORDS = ("epochs=5", "data.source=digits", "optimizer=adam", "lr=0.02")
+WATCHED = (
+    "callbacks=exact_evidence",
+    "callbacks.exact_evidence.every=2",
+    "callbacks.exact_evidence.images=20",
+    "callbacks.exact_evidence.iwae=10",
+    "callbacks.exact_evidence.best_by=log_p_x",
+)
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A watched run in `whole`, and what kills about each checkpoint would leave."""
+    root = tmp_path_factory.mktemp("watched")
+    train_with_snapshots(root, *WORDS, *WATCHED)
+    return root
+
+
+def test_the_weights_are_those_of_a_run_that_nobody_watches(
+    snapshots: Path, tmp_path: Path
+) -> None:
+    train(tmp_path, *WORDS)
+    assert (tmp_path / WEIGHTS).read_bytes() == (snapshots / "whole" / WEIGHTS).read_bytes()
+
+
+def test_the_last_numbers_are_those_of_the_model_that_was_saved(snapshots: Path) -> None:
+    whole = snapshots / "whole"
+    found = read_metrics(whole)["analyses"]["evidence_by_epoch"]["epochs"]
+    assert [each["epoch"] for each in found] == [1, 2, 4, 5]
+    run = load(str(whole))
+    x = run.images("validation")[:20]
+    log_p_x = exact.evidence(run.model, x).log_p_x
+    last = found[-1]
+    assert last["log_p_x"]["mean"] == pytest.approx(log_p_x.mean().item(), abs=1e-4)
+    bound = iwae(run.model, x, 10, seed=0)
+    assert last["iwae_10"]["mean"] == pytest.approx(bound.mean().item(), abs=1e-4)
+    below = (log_p_x - bound).std().item() / 20**0.5
+    assert last["gap_of_iwae_10"]["stderr"] == pytest.approx(below, rel=1e-3)
+    assert all(each["gap"]["mean"] > 0 for each in found)
+    assert (whole / "figures" / "evidence_by_epoch.png").stat().st_size > 10_000
+
+
+def test_the_best_weights_are_those_of_the_highest_log_p_x(snapshots: Path) -> None:
+    whole = snapshots / "whole"
+    best = read_metrics(whole)["validation"]["best"]
+    curve = logged(whole)["val/log_p_x"]
+    assert best["by"] == "val/log_p_x"
+    assert best["value"] == pytest.approx(max(value for _, value in curve))
+    kept = torch.load(whole / "checkpoints" / "best.ckpt", weights_only=True)
+    steps = [step for step, value in curve if value == max(value for _, value in curve)]
+    assert kept["global_step"] == steps[0] + 1
+
+
+def test_a_run_that_goes_on_keeps_what_was_found(snapshots: Path, tmp_path: Path) -> None:
+    step = snapshot_steps(snapshots)[2]
+    shutil.copytree(snapshots / f"{step}-after", tmp_path / "run")
+    train(tmp_path / "run", *WORDS, *WATCHED)
+    assert differences(tmp_path / "run", snapshots / "whole") == []
+
+
+def test_another_callback_can_wait_for_log_p_x(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "callbacks").mkdir(parents=True)
+    stop = {
+        "_target_": "pytorch_lightning.callbacks.EarlyStopping",
+        "monitor": "val/log_p_x",
+        "mode": "max",
+        "stopping_threshold": -1000.0,
+    }
+    words = [f"+callbacks.stop={json.dumps(stop).replace(chr(34), '')}"]
+    train(tmp_path / "run", *WORDS, *WATCHED, *words)
+    assert "stopped after epoch 1 of 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("latent_dim=4",), "latent_dim 1 to 3, got 4"),
+        (("data.validation_size=0",), "images that validate"),
+    ],
+)
+def test_nothing_to_be_exact_on_is_told(
+    words: tuple[str, ...], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        train(tmp_path, *WORDS, *WATCHED[:4], *words)
+
+
+def test_the_figure_names_the_best_epoch_of_each_curve() -> None:
+    def number(mean: float) -> dict[str, float | int]:
+        return {"mean": mean, "stderr": 0.1, "images": 20}
+
+    found = [
+        {
+            "epoch": epoch,
+            "log_p_x": number(float(epoch)),
+            "iwae_10": number(-((epoch - 3.0) ** 2)),
+            "elbo": number(-float(epoch)),
+            "gap": number(1.0),
+            "gap_of_iwae_10": number(1.0),
+        }
+        for epoch in range(1, 6)
+    ]
+    fig = evidence_by_epoch(found, 10, "MNIST")
+    [top, _] = fig.axes
+    named = [text.get_text() for text in top.get_legend().get_texts()]
+    assert named == [
+        "exact log p(x), best at epoch 5",
+        "IWAE-10, best at epoch 3",
+        "ELBO, best at epoch 1",
+    ]
