@@ -28,6 +28,7 @@ from vae_exp.analysis.scatter import encoder_means
 from vae_exp.cli.main import _main
 from vae_exp.config.composing import plain_config
 from vae_exp.data import ImageData
+from vae_exp.knobs import KNOBS
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
@@ -96,7 +97,8 @@ def table(logdir: Path) -> tuple[api_pb2.Experiment, dict[str, tuple[dict[str, A
 
 def test_hparams_show_every_setting_beside_the_final_numbers(run: Path) -> None:
     [(settings, metrics)] = table(run.parent)[1].values()
-    expected = {"seed": 0, "epochs": 3, "batch_size": 10, "lr": 0.01, "latent_dim": 3}
+    expected = {"seed": 0, "epochs": 3, "batch_size": 10, "latent_dim": 3}
+    expected |= {"lr": KNOBS["lr"].default}
     assert expected.items() <= settings.items()
     choices = {"data": "debug", "model": "mlp", "objective": "elbo", "optimizer": "adam_one_cycle"}
     choices |= {"prior": "standard_normal", "likelihood": "bernoulli", "posterior": "diagonal"}

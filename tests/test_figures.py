@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from vae_exp import figures
 from vae_exp.analysis import contours
-from vae_exp.analysis.gap_shown import gap_figure
+from vae_exp.analysis.gap_shown import gap_figure, gap_means
 from vae_exp.figures.page import floats
 
 LONG = ("bundled 8×8 digits brought to 28×28 (not MNIST), threshold > 0.5", "x" * 40, "seed 0") * 2
@@ -347,7 +347,8 @@ def test_the_legend_of_the_gap_names_what_can_be_seen_and_the_caption_the_rest(s
         "no covariance": torch.full((100,), 0.5),
         "amortisation": torch.full((100,), 7.0) + labels,
     }
-    fig = gap_figure(parts, {str(d): labels == d for d in range(10)}, "exact", ("MNIST",))
+    means = gap_means(parts, {str(d): labels == d for d in range(10)})
+    fig = gap_figure(means, "exact", ("MNIST",))
     (ax,) = fig.axes
     named = {text.get_text() for text in ax.get_legend().get_texts()}
     seen = {"no covariance", "amortisation"}

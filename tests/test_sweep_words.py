@@ -84,6 +84,21 @@ def test_a_sweep_of_looks_leaves_no_sweep_and_one_that_fails_costs_only_itself(
 
 
 @pytest.mark.slow
+def test_a_question_is_put_to_each_finished_job_of_a_sweep(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = only_sweep(here)
+    parts = ("task.parts=[elbo,exact]", "task.images=5")
+    cli._main(["task=evaluate", "sweep=latest", *parts])
+    assert f"latest is {sweep.relative_to(here)}\n" in capfd.readouterr().out
+    for job in sweeps.jobs(sweep):
+        [look] = [name for name in job.metrics["analyses"] if name.startswith("evaluate_")]
+        assert {f"{look}/exact", f"{look}/estimates/ELBO"} <= set(sweeps.numbers_of(job))
+    line = "run and sweep cannot be given together"
+    assert line in refusal("task=evaluate", "sweep=latest", f"run={sweep / '0'}")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -41,7 +41,7 @@ class Config:
     resume: str | None = knob(None, "a run (-m: a sweep) to go on with: latest, folder")
     run: str | None = knob(None, "a finished run: latest, its folder or a checkpoint")
     runs: tuple[str, ...] = knob((), "several of them: [FOLDER,FOLDER]")
-    sweep: str | None = knob(None, "a sweep to summarise: latest or its folder")
+    sweep: str | None = knob(None, "a sweep to summarise, or to look at: latest, folder")
     digit: NonNegative | None = knob(None, "which class to look at")
     index: NonNegative | None = knob(None, "which image to look at")
     mask: str = knob("top", "visible part: top, left, centre, random:0.5, a PNG")

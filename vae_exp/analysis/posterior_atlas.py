@@ -102,7 +102,7 @@ class PosteriorAtlas:
             splits.caption,
             f"{rows} each of the first {len(x)} {NAMES[split.name]} images ({split.origin})",
             "contours and bands hold 50, 80 and 95 % of the mass",
-            f"log p(x) is exact to {exact.error.max():.0e} nats",
+            f"log p(x) is exact to {exact.error.max():.0e} nats, ELBOs to {gap.error.max():.1g}",
         )
         return Findings({self.name: fig}, numbers)
 

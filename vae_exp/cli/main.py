@@ -116,7 +116,7 @@ def _dispatch(args: argparse.Namespace, overrides: list[Override]) -> None:
         experiments.tell(cfg, overrides)
         sys.exit(command.start(cfg, overrides, _look))
     cfg = attempt.check(sweeping=multirun)
-    find = folders.find_sweep if reading.asks_for(cfg.task) == "sweep" else folders.find
+    find = folders.find_sweep if reading.named_by(cfg) == "sweep" else folders.find
     for spec in reading.looked_at(cfg):
         found = find(spec)
         if spec == "latest" and not shows:
@@ -220,6 +220,7 @@ def _told_as_it_is() -> Iterator[Any]:
 
 def _look(cfg: DictConfig, overrides: list[Override]) -> None:
     """A task on finished runs: Hydra makes no folder. A seed that is not given is the run's."""
+    of_jobs = reading.looks_at_jobs(cfg)
     HydraConfig.instance().cfg = None
     with flag_override(cfg, ["struct", "readonly"], [False, False]):
         del cfg["hydra"]
@@ -227,7 +228,17 @@ def _look(cfg: DictConfig, overrides: list[Override]) -> None:
     from vae_exp.training.tasks import execute
 
     given = any(override.key_or_group == "seed" for override in overrides)
-    execute(composing.plain_config(cfg), None, seed_is_given=given)
+    config = composing.plain_config(cfg)
+
+    def look(config: dict[str, Any]) -> None:
+        execute(config, None, seed_is_given=given)
+
+    if of_jobs:
+        from vae_exp.sweeping.looks import look_at_jobs
+
+        look_at_jobs(config, look)
+    else:
+        look(config)
 
 
 def _discard(folder: Path, before: set[Path]) -> None:

@@ -74,9 +74,24 @@ def asks_for(task: DictConfig) -> str | None:
     return next(iter([*given, *own]), "run")
 
 
+def of_one_run(task: DictConfig) -> bool:
+    """Whether a task is a question to one finished run, and so can be put to many."""
+    return asks_for(task) == "run" and "run" not in task
+
+
+def looks_at_jobs(cfg: DictConfig) -> bool:
+    """Whether a task on one finished run is put to each one of a sweep instead."""
+    return of_one_run(cfg.task) and cfg.sweep is not None
+
+
+def named_by(cfg: DictConfig) -> str | None:
+    """The knob that names what a command looks at; None if it trains."""
+    return "sweep" if looks_at_jobs(cfg) else asks_for(cfg.task)
+
+
 def looked_at(cfg: DictConfig) -> list[str]:
     """The finished runs, or the sweep, that the task looks at, as they were given."""
-    asked = asks_for(cfg.task)
+    asked = named_by(cfg)
     if asked is None:
         return []
     given = cfg.task[asked] if asked in cfg.task else cfg[asked]
@@ -140,16 +155,19 @@ def problems(
     yield from _undone(cfg, overrides)
     task = cfg.hydra.runtime.choices.task
     training = trains(cfg)
-    asked = asks_for(cfg.task)
+    asked = named_by(cfg)
     looked = looked_at(cfg)
     if asked and not looked:
         yield Incomplete(f"task={task} needs {ASKED[asked][0]}")
     groups = GROUPS if training else ["task"]
     read = {"seed", "plugins", *interpolated([cfg[group] for group in groups])}
+    looks = of_one_run(cfg.task)  # and keeps figures
     if asked:
-        read |= {"data.root"} | ({"run"} if asked == "run" else set())
-    looks = asked == "run" and "run" not in cfg.task  # and keeps figures
+        read |= {"data.root"} | ({"run"} if asks_for(cfg.task) == "run" else set())
+        read |= {"sweep"} if looks else set()
     given = {"task", "hydra"} | ({"figures"} if looks else set())
+    if looks_at_jobs(cfg) and cfg.run is not None:
+        yield UserError("run and sweep cannot be given together: give one run, or a sweep's runs")
     for override in overrides:
         key = override.key_or_group
         if key in read or re.split(r"[./]", key)[0] in given:
@@ -283,4 +301,8 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _tasks_that_read(knob: str) -> list[str]:
     names = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
     nodes = {name: OmegaConf.create(parts.choice("task", name)) for name in names}
-    return [name for name, node in nodes.items() if knob in {*interpolated([node]), asks_for(node)}]
+    return [
+        name
+        for name, node in nodes.items()
+        if knob in {*interpolated([node]), asks_for(node)} or (knob == "sweep" and of_one_run(node))
+    ]

@@ -18,7 +18,10 @@ QUANTILES = {"quantile_05": 0.05, "median": 0.5, "quantile_95": 0.95}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images and its standard error, in nats per image."""
+    """A mean over images and its standard error, in nats per image.
+
+    With ``of_images`` it is that of so many images, told from ``images`` of them by a regression.
+    """
 
     mean: float
     stderr: float
@@ -26,6 +29,7 @@ class Estimate:
     estimator: str
     samples: int | None = None
     seed: int | None = None
+    of_images: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For metrics.json."""

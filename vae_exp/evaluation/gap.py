@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vae_exp.inference import svi
 from vae_exp.inference.progress import Progress
-from vae_exp.inference.quadrature import AT_ONCE, elbo_of, has_rule
+from vae_exp.inference.quadrature import AT_ONCE, elbo_with_error, has_rule
 from vae_exp.inference.rounds import Best, best_of, refine
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior, combined
@@ -38,12 +38,14 @@ class Gap:
     """The encoder's q and the best q of some families, with their ELBOs, per image [B], in nats.
 
     ``best`` holds "diagonal", "full", "own" if the encoder's family is neither of them, and "flow"
-    if it was asked for.
+    if it was asked for. ``error`` is how far an ELBO of an image may be off; one standard error if
+    no Gauss-Hermite rule serves.
     """
 
     encoder: Posterior
     elbo_encoder: Tensor
     best: dict[str, Best[Any]]
+    error: Tensor
 
     @property
     def own(self) -> Best[Any]:
@@ -125,6 +127,7 @@ def inference_gap(
         combined(torch.cat, [gap.encoder for gap in gaps]),
         torch.cat([gap.elbo_encoder for gap in gaps]),
         {name: Best.joined([gap.best[name] for gap in gaps]) for name in gaps[0].best},
+        torch.cat([gap.error for gap in gaps]),
     )
 
 
@@ -151,6 +154,7 @@ class _Fits:
         self.draws = generator(seed, "gap", first)
         self.key = (seed, "gap", "elbo", first)
         self.rows = torch.arange(len(x), device=x.device)
+        self.error = torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     def gap(self, flow: bool) -> Gap:
         """The encoder's q beside the best ones."""
@@ -168,7 +172,7 @@ class _Fits:
             start = RealNVP.about(best["full"].q)
             fits = best_of(self, [start, self._fit(start, 0.03)], [best["full"].elbo, None])
             best["flow"] = self._refined(fits)
-        return Gap(encoder, elbo_encoder, best)
+        return Gap(encoder, elbo_encoder, best, self.error)
 
     def log_joint(self, rows: Tensor) -> svi.LogJoint:
         """log p(x, z) of some of the images."""
@@ -185,12 +189,15 @@ class _Fits:
         """By Gauss-Hermite if it serves; else by sampling, with the same noise for every q."""
         log_joint = self.log_joint(rows)
         if has_rule(q):
-            return elbo_of(
+            found = elbo_with_error(
                 log_joint,
                 q,
                 tolerance=tolerance,
                 of_images=lambda some: self.log_joint(rows[some]),
             )
+            if math.isfinite(tolerance):
+                self._note(rows, found.error)
+            return found.value
         draws, like, sums = generator(*self.key), q.like, []
         with torch.no_grad():
             for _ in range(0, samples, AT_ONCE):
@@ -203,7 +210,13 @@ class _Fits:
                 )[:, rows]
                 z = q.sample(torch.cat([half, -half]))
                 sums.append((log_joint(z) - q.log_prob(z)).double().mean(0))
-        return torch.stack(sums).mean(0)
+        means = torch.stack(sums)
+        if samples == MONTE_CARLO:
+            self._note(rows, means.std(0) / len(means) ** 0.5)
+        return means.mean(0)
+
+    def _note(self, rows: Tensor, error: Tensor) -> None:
+        self.error[rows] = torch.maximum(self.error[rows], error)
 
     def _diagonal(self, encoder: Posterior, elbo_encoder: Tensor) -> Best[DiagonalGaussian]:
         near_encoder, like, prior = svi.diagonal_of(encoder), encoder.like, self.model.prior

@@ -31,6 +31,13 @@ class Annealed:
     log_weights: Tensor  # [C, B] nats
     acceptance: Tensor  # [B] the mean over chains and temperatures
 
+    @property
+    def error(self) -> Tensor:
+        """The relative standard error of the mean weight: [B] nats, by the delta method."""
+        weights = torch.exp(self.log_weights - self.log_weights.amax(0))
+        error: Tensor = weights.std(0) / weights.mean(0) / len(weights) ** 0.5
+        return error
+
 
 @dataclass(frozen=True)
 class Annealer:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vae_exp.data.settings import in_words
+from vae_exp.errors import UserError
 from vae_exp.parts import TARGET
 from vae_exp.report.commands import Commands
 from vae_exp.report.document import Section
@@ -13,6 +14,7 @@ from vae_exp.report.looks import PastLook, tasks
 from vae_exp.report.markup import Markup, code, folded, joined, listing, paragraph, table, tag
 from vae_exp.runs import saving
 from vae_exp.runs.loading import Run
+from vae_exp.runs.looking import about
 
 PARTS = ("prior", "likelihood", "posterior")
 PEOPLE = {"Bernoulli", "Gaussian"}
@@ -32,7 +34,7 @@ def sentence(run: Run, metrics: Mapping[str, Any]) -> Markup:
     text += f" ({', '.join(named)})" if named else ""
     if data:
         on = str(data.get("trained_on", "trained")).removeprefix("trained ")
-        text += f" was trained {on} of {data['name']}, {in_words(data['binarization'])}"
+        text += f" was trained {on} of {_source(run, metrics)}, {in_words(data['binarization'])}"
     stopped = told.get("stopped")
     epochs = stopped["epoch"] if isinstance(stopped, dict) and "epoch" in stopped else None
     if is_number(told.get("epochs")):
@@ -41,6 +43,15 @@ def sentence(run: Run, metrics: Mapping[str, Any]) -> Markup:
     return joined(
         [paragraph(tag("span", f"{text}.", class_="lead")), _provenance(told), _notes(metrics)]
     )
+
+
+def _source(run: Run, metrics: Mapping[str, Any]) -> str:
+    """What the images are called."""
+    try:
+        known = about(run, metrics)
+    except UserError:  # an older run, whose source is no longer known
+        known = None
+    return metrics["data"]["name"] if known is None else known.source.caption
 
 
 def _name(node: Mapping[str, Any]) -> str:
