@@ -16,7 +16,7 @@ from vae_exp.analysis.evaluate import Evaluate
 from vae_exp.analysis.interpolation import Interpolation
 from vae_exp.analysis.samples import Samples
 from vae_exp.cli.main import _main
-from vae_exp.config import composing, reading
+from vae_exp.config import composing
 from vae_exp.data.sources.mnist import Mnist
 from vae_exp.data.splits import About
 from vae_exp.errors import UserError
@@ -25,6 +25,7 @@ from vae_exp.knobs import GROUPS, KNOBS
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
+from vae_exp.runs import asking
 from vae_exp.runs.metrics import read_metrics, write_metrics
 
 ABOUT = About(Mnist(), "threshold>0.5", "trained on 3 images")
@@ -88,13 +89,12 @@ def test_a_look_without_a_seed_takes_the_runs_and_gives_its_picture_again(run: P
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("task", composing.choices("task"))
+@pytest.mark.parametrize("task", asking.names())
 def test_a_task_as_it_is_shipped_has_its_own_name_alone(task: str) -> None:
     cfg = composing.composed(composing.parse([f"task={task}"]))
-    if reading.asks_for(cfg.task) == "run":
-        analysis = build(composing.resolved(cfg, "task"), "task", Analysis)
-        assert analysis.name == task
-        assert looked(_Silent(analysis)).name == task
+    analysis = build(composing.resolved(cfg, "task"), "task", Analysis)
+    assert analysis.name == task
+    assert looked(_Silent(analysis)).name == task
 
 
 def _Silent(analysis: Analysis) -> Analysis:
