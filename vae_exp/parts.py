@@ -102,13 +102,12 @@ def of(group: str) -> frozenset[str]:
 @cache
 def choice(group: str, name: str) -> Any:
     """What the file of a choice in the package's own ``conf/`` holds, with what it inherits."""
-    loaded = OmegaConf.load(CONF / group / f"{name}.yaml")  # to which 1e-3 is a number
-    node: Any = OmegaConf.to_container(loaded, resolve=False)
-    below: dict[str, Any] = {}
+    node: Any = OmegaConf.load(CONF / group / f"{name}.yaml")  # to which 1e-3 is a number
+    below: Any = OmegaConf.create()
     for entry in node.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
-            below |= choice(group, entry)
-    return below | node
+            below = OmegaConf.merge(below, choice(group, entry))
+    return OmegaConf.to_container(OmegaConf.merge(below, node), resolve=False)
 
 
 def _targets(node: Any) -> Iterator[str]:
