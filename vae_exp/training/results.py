@@ -166,7 +166,7 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     scores = scores_of(metrics)
     table.add_column("nats per image" + ("" if scores == MASS else f", of a {scores}"))
     table.add_column("mean", justify="right")
-    table.add_column("± standard error", justify="right")
+    table.add_column("± standard error over images", justify="right")
     for name, label in (
         ("elbo", "ELBO"),
         ("log_likelihood", r"E\[log p(x|z)]"),
