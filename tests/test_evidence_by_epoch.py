@@ -77,6 +77,13 @@ def test_the_best_weights_are_those_of_the_highest_log_p_x(snapshots: Path) -> N
     curve = logged(whole)["val/log_p_x"]
     assert best["by"] == "val/log_p_x"
     assert best["value"] == pytest.approx(max(value for _, value in curve))
+    [found] = [
+        each
+        for each in read_metrics(whole)["analyses"]["evidence_by_epoch"]["epochs"]
+        if each["epoch"] == best["epoch"]
+    ]
+    assert best["value"] == pytest.approx(found["log_p_x"]["mean"])
+    assert (best["stderr"], best["images"]) == (found["log_p_x"]["stderr"], 20)
     kept = torch.load(whole / "checkpoints" / "best.ckpt", weights_only=True)
     steps = [step for step, value in curve if value == max(value for _, value in curve)]
     assert kept["global_step"] == steps[0] + 1

@@ -129,6 +129,12 @@ class ExactEvidence(pl.Callback):
             "largest_error": exact.error.max().item(),
         }
 
+    def best(self) -> dict[str, Any]:
+        """The epoch of the highest log p(x), and what is known of this number besides."""
+        found = max(self.found, key=lambda each: float(each["log_p_x"]["mean"]))
+        known = {name: value for name, value in found["log_p_x"].items() if name != "mean"}
+        return {"epoch": found["epoch"], **known}
+
     def findings(self, splits: Splits) -> Findings:
         """The numbers of every epoch that was asked, and a figure of them."""
         from vae_exp.figures.epochs import evidence_by_epoch
