@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from scipy import stats
 
 from vae_exp import folders
 from vae_exp.cli import main as cli
@@ -19,7 +21,7 @@ from vae_exp.evaluation.estimates import elbo_terms
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.vae import VAE
 from vae_exp.parts import build
-from vae_exp.runs import comparison, describing
+from vae_exp.runs import contenders, describing
 from vae_exp.runs.metrics import read_metrics, write_metrics
 from vae_exp.runs.weights import save_weights
 
@@ -88,8 +90,8 @@ def make_run(
     return folder
 
 
-def contend(*folders: Path, seed: int = 0) -> list[comparison.Contender]:
-    return comparison.contend([str(folder) for folder in folders], seed)
+def contend(*folders: Path, seed: int = 0) -> list[contenders.Contender]:
+    return contenders.contend([str(folder) for folder in folders], seed)
 
 
 def test_a_paired_standard_error_is_smaller_than_an_unpaired_one(tmp_path: Path) -> None:
@@ -221,6 +223,40 @@ def test_the_command_prints_every_run_and_writes_only_the_file_asked_for(
     assert max(map(len, printed.splitlines())) <= 80
     Path("both.json").unlink()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_runs_of_several_seeds_are_told_as_one_setting_beside_their_errors_over_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [(lr, seed) for lr in (1, 2) for seed in (0, 1, 2)] + [(3, 1)]
+    model = a_model()
+    for lr, seed in names:
+        model = nudged(model)
+        folder = make_run(Path(f"{lr}{seed}"), model, seed)
+        OmegaConf.save([f"seed={seed}", f"lr={lr}"], folder / ".hydra" / "overrides.yaml")
+        write_metrics(folder, {**read_metrics(folder), "run": {"seed": seed}})
+    runs = ",".join(f"'{lr}{seed}'" for lr, seed in names)
+    cli._main(["task=compare", f"runs=[{runs}]", "task.output=all.json"])
+    printed = capsys.readouterr().out
+    elbo = np.array([read_metrics(Path(f"{lr}{s}"))["test"]["elbo"]["mean"] for lr, s in names])
+    half = stats.t.ppf(0.975, 2) * stats.sem(elbo[3:6])
+    row = "".join(printed.split())
+    assert f"│4,5,6│{elbo[3:6].mean():.2f}±{half:.2f}│" in row
+    stderr = read_metrics(Path("31"))["test"]["elbo"]["stderr"]
+    assert f"│7│{elbo[6]:.2f}±{1.96 * stderr:.2f}†│" in row
+    assert "95 % over seeds" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    told = json.loads(Path("all.json").read_text())["over_seeds"]
+    assert [each["runs"] for each in told] == [[1, 2, 3], [4, 5, 6], [7]]
+    gain = told[1]["minus_first"]["elbo"]["over_seeds"]
+    assert gain["mean"] == pytest.approx((elbo[3:6] - elbo[:3]).mean(), abs=0.5)
+    assert gain["half_width"] > 0
+    alone = told[2]["minus_first"]["elbo"]
+    assert alone["over_seeds"]["half_width"] is None
+    ours = stats.studentized_range.ppf(0.95, 3, math.inf) / math.sqrt(2) * alone["stderr"]
+    assert alone["over_seeds"]["over_images"] == pytest.approx(ours)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,20 @@ def test_a_click_on_a_thumbnail_or_on_the_plane_shows_that_image(hand: Hand, mod
 
 
 @pytest.mark.slow
+def test_the_largest_gaps_come_first(hand: Hand, model: VAE) -> None:
+    told = "[...document.querySelectorAll('.ex-thumb small')].map(gap => Number(gap.textContent))"
+    hand.click("[data-worst]")
+    hand.wait_for(lambda: not hand.find("[data-worst]").get_property("disabled"))
+    gaps = hand.browser.js(told)
+    assert len(gaps) == 20
+    assert gaps == sorted(gaps, reverse=True)
+    hand.click(".ex-thumb")
+    hand.reads("gap", gaps[0], 0.06)
+    shown = binary_images(IMAGES)[int(hand.state()["image"])]
+    hand.reads("log_p_x", log_p(model, shown))
+
+
+@pytest.mark.slow
 def test_a_drawing_is_scored_while_it_is_drawn_and_has_an_address(
     hand: Hand, model: VAE, browser: browsers.Browser, page: Path
 ) -> None:
@@ -203,6 +217,37 @@ def test_the_plane_is_moved_by_mouse_and_keys(hand: Hand) -> None:
     hand.find(".ex-plane").send_keys("+", Keys.ARROW_UP, Keys.ARROW_UP)
     assert float(hand.state()["view"].split(",")[2]) == pytest.approx(0.8 * span, rel=1e-3)
     assert hand.browser.js(words) != told
+
+
+@pytest.mark.slow
+def test_two_fingers_zoom_and_one_draws(hand: Hand, model: VAE) -> None:
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+        hand.browser.command("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    def box(selector: str) -> list[float]:
+        hand.mouse(selector, 0.5, 0.5)  # it is scrolled into view
+        found: list[float] = hand.browser.js(
+            "(b => [b.left, b.top, b.width])(arguments[0].getBoundingClientRect())",
+            hand.find(selector),
+        )
+        return found
+
+    left, top, _ = box(".ex-plane")
+    touch("touchStart", (left + 100, top + 150), (left + 200, top + 150))
+    for step in range(1, 6):
+        touch("touchMove", (left + 100 - 10 * step, top + 150), (left + 200 + 10 * step, top + 150))
+    touch("touchEnd")
+    assert float(hand.state()["view"].split(",")[2]) == pytest.approx(4.5, rel=0.05)
+    hand.click("[value=draw]")
+    hand.click("[data-clear]")
+    left, top, width = box(".ex-editor")
+    touch("touchStart", (left + width / 6, top + 10))
+    touch("touchMove", (left + width / 2, top + 10))
+    touch("touchEnd")
+    drawn = bits(hand.state()["drawn"], model.pixels)
+    assert drawn[:2].tolist() == [1, 1]
+    hand.reads("log_p_x", log_p(model, drawn))
 
 
 @pytest.mark.slow

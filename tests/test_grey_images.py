@@ -17,7 +17,7 @@ from vae_exp.models.likelihoods import (
     GaussianLikelihood,
 )
 from vae_exp.models.vae import VAE
-from vae_exp.runs.comparison import QUANTITIES, protocol_of, refuse_differences
+from vae_exp.runs.contenders import QUANTITIES, protocol_of, refuse_differences
 from vae_exp.training.board import sprite
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)

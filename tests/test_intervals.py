@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from vae_exp.evaluation.intervals import differences_from, interval, studentized_range
+from vae_exp.evaluation.intervals import critical, differences_from, interval
 
 SWEEPS = 1500
 
@@ -82,7 +82,7 @@ def test_fewer_than_three_common_seeds_have_no_interval(seeds: int) -> None:
 
 
 def test_of_two_among_many_images_it_is_the_normal_interval() -> None:
-    assert studentized_range(2, math.inf) / math.sqrt(2) == pytest.approx(1.96, abs=1e-3)
+    assert critical(2) == pytest.approx(1.96, abs=1e-3)
 
 
 def test_one_seed_is_told_by_its_images_and_marked() -> None:

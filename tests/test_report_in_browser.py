@@ -6,7 +6,7 @@ from pathlib import Path
 
 import browser as browsers
 import pytest
-from test_report import ATTACK, run
+from test_report import ATTACK, examined
 
 from vae_exp import folders
 from vae_exp.report import run_page
@@ -16,7 +16,6 @@ from vae_exp.runs import loading
 from vae_exp.runs.metrics import read_metrics, write_metrics
 
 pytestmark = pytest.mark.slow
-__all__ = ["run"]  # a fixture
 
 # Of every text that can be seen: its contrast to the first background behind it that is opaque.
 CONTRASTS = """
@@ -51,10 +50,19 @@ CONTRASTS = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which much is known."""
+    return examined(finished_run, tmp_path_factory.mktemp("examined") / "run")
+
+
+@pytest.fixture(scope="module")
 def page(run: Path) -> Path:
-    """The page of a run that knows much."""
-    return run_page.write(loading.load(str(run)))
+    """Its page, alone: no other file of the run lies beside it."""
+    written = run_page.write(loading.load(str(run)))
+    alone = run.with_name("alone") / folders.REPORT
+    alone.parent.mkdir()
+    return Path(shutil.move(written, alone))
 
 
 def test_it_fits_every_screen(browser: browsers.Browser, page: Path) -> None:
@@ -114,11 +122,15 @@ def test_it_prints_on_more_than_one_sheet(browser: browsers.Browser, page: Path)
     browser.command("Emulation.setEmulatedMedia", media="")
 
 
-def test_a_run_with_a_script_for_a_name_runs_nothing(browser: browsers.Browser, run: Path) -> None:
-    metrics = read_metrics(run)
+def test_a_run_with_a_script_for_a_name_runs_nothing(
+    browser: browsers.Browser, run: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "run"
+    shutil.copytree(run, hostile)
+    metrics = read_metrics(hostile)
     metrics["run"]["name"] = metrics["data"]["notice"] = ATTACK
-    write_metrics(run, metrics)
-    browser.open(run_page.write(loading.load(str(run))))
+    write_metrics(hostile, metrics)
+    browser.open(run_page.write(loading.load(str(hostile))))
     assert browser.js("document.querySelector('h1').textContent") == f"Run {ATTACK}"
     assert browser.js("document.title") == f"Run {ATTACK}"
 
@@ -143,10 +155,6 @@ def test_the_policy_forbids_every_fetch_and_every_other_script(
     assert not any("ERR_" in line for line in told), told  # nothing has come as far as a network
 
 
-def test_it_needs_no_neighbour(browser: browsers.Browser, page: Path, tmp_path: Path) -> None:
-    alone = tmp_path / "alone" / folders.REPORT
-    alone.parent.mkdir()
-    shutil.copy(page, alone)
-    shutil.rmtree(page.parent)
-    browser.open(alone)
+def test_the_model_is_alive_in_it(browser: browsers.Browser, page: Path) -> None:
+    browser.open(page)
     assert browser.js("document.querySelectorAll('#explorer-root *').length") > 10

@@ -20,10 +20,11 @@ from vae_exp.errors import UserError
 from vae_exp.evaluation.intervals import interval
 from vae_exp.figures import figure, png
 from vae_exp.figures.sweeps import Line, knob_axis, knob_lines
-from vae_exp.runs.comparison import contend
+from vae_exp.runs.contenders import contend
 from vae_exp.runs.metrics import read_metrics
+from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
-from vae_exp.sweeping import named_numbers, replicates, summary, sweeps, tables
+from vae_exp.sweeping import named_numbers, replicates, search, summary, sweeps, tables
 from vae_exp.sweeping.differences import differences
 from vae_exp.sweeping.figure import draw
 from vae_exp.sweeping.replicates import Column, Setting, columns
@@ -268,7 +269,7 @@ def test_the_table_fits_a_terminal_of_eighty_columns(tmp_path: Path) -> None:
         finish(folder, number, metrics(-150.5 - number, -151.5 - number, seed=number % 2))
     found = columns(sweeps.jobs(folder))
     gains = {
-        setting.overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 0.25)
+        setting.overrides: Difference(interval([-12.25, -13, -13.75]), 0.25)
         for setting in found[0].settings[1:]
     }
     console = Console(width=80, record=True, file=io.StringIO())
@@ -305,9 +306,7 @@ def test_the_evidence_stands_beside_the_bound_if_the_runs_have_it(tmp_path: Path
     )
     console = Console(width=80, record=True, file=io.StringIO())
     both = columns(sweeps.jobs(folder))
-    gains = {
-        both[0].settings[1].overrides: replicates.Difference(interval([-12.25, -13, -13.75]), 1)
-    }
+    gains = {both[0].settings[1].overrides: Difference(interval([-12.25, -13, -13.75]), 1)}
     tables.show(console, tmp_path, sweeps.jobs(folder), both, [gains], [])
     assert "-141.00 ± 2.48" in console.export_text()
 
@@ -319,7 +318,9 @@ def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
     folder = a_sweep(tmp_path / "multirun" / "day" / "time", jobs)
     for number, words in enumerate(jobs):
         found = metrics(-150.5 - number, -151.5 - number, seed=int(words[1][-1]))
-        found["analyses"]["gap_images9"] = {"worst": {"mean": 0.25 * number, "stderr": 0.125}}
+        found["analyses"]["gap_images9"] = {
+            "worst": {"mean": 0.25 * number, "stderr": 0.125, "images": 9}
+        }
         found["analyses"]["gap"] = {"other": 3} if number else {}
         finish(folder, number, found)
     monkeypatch.chdir(tmp_path)
@@ -346,9 +347,19 @@ def test_any_number_of_the_runs_is_a_column_and_says_over_what_its_error_is(
     ]
     assert "mean ± 95 % over seeds (Student's t)" in "".join(lines)
     assert "† one seed: ± 95 % over images alone" in "".join(lines)
+    assert "; gap/worst: of 9 images;" in "".join(lines)
     assert "…" not in capsys.readouterr().out
     with pytest.raises(UserError, match=r"a job has, got 'gap/wrst': such as 'gap_images9/worst'"):
         cli._main(["task=summarise", "sweep=latest", "task.columns=[gap/wrst]"])
+
+
+def test_the_best_of_a_search_has_errors_and_a_number_that_chose_nothing(tmp_path: Path) -> None:
+    folder = a_sweep(tmp_path / "sweep", [["lr=1"], ["lr=2"]])
+    for number, test in enumerate((-150, -140)):
+        finish(folder, number, metrics(test, -150 - number))
+    found = search.best(folder)
+    told = "-150.00 ± 0.59, test/elbo -150.00 ± 0.39 (± 95 % over images, of one seed)"
+    assert found == (told, ["lr=1", *FIXED])
 
 
 def test_a_picture_has_a_panel_a_knob_with_its_intervals(tmp_path: Path) -> None:

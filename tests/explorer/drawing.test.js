@@ -41,4 +41,6 @@ test("an address carries the whole state, and what does not fit is left out", ()
   for (const address of ["", "#numbers", "#explore?mode=x&image=99&z=1&view=0,0,-1&to=1e9&seen=!!&seed=-1&axes=0,7"]) {
     assert.deepEqual(modules.stateOf(address, model, 5), first);
   }
+  const line = { dims: 1, pixels: 12 };
+  assert.deepEqual(modules.stateOf("#explore?image=0", line, 5), modules.firstState(line));
 });

@@ -83,18 +83,21 @@ def differences_from(
         own = interval([row[seed] - values[reference][seed] for seed in common])
         half_width = own.half_width
         if not math.isnan(half_width):
-            pooled = studentized_range(rows, degrees) * math.sqrt(variance / len(common))
+            pooled = critical(rows, degrees) * math.sqrt(2 * variance / len(common))
             half_width = max(half_width, pooled)
         found[name] = Interval(own.mean, half_width, own.count)
     return found
 
 
 @cache
-def studentized_range(rows: int, degrees: float, level: float = LEVEL) -> float:
-    """The quantile of the range of ``rows`` normal means, in units of their standard error."""
+def critical(rows: int, degrees: float = math.inf, level: float = LEVEL) -> float:
+    """How many of its standard errors any difference of two of so many means has to either side.
+
+    q / √2, with q the quantile of the studentized range; of two means Student's t.
+    """
     from scipy import stats
 
-    return float(stats.studentized_range.ppf(level, rows, degrees))
+    return float(stats.studentized_range.ppf(level, rows, degrees)) / math.sqrt(2)
 
 
 def _residual(values: Mapping[Name, Mapping[int, float]]) -> tuple[float, int]:

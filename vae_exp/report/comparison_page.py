@@ -12,7 +12,7 @@ from vae_exp.report.commands import typed
 from vae_exp.report.document import Section, document
 from vae_exp.report.estimates import LABELS, mean_and_error, numeric
 from vae_exp.report.markup import Markup, code, joined, listing, paragraph, table, tag
-from vae_exp.runs.comparison import QUANTITIES, Contender, contend
+from vae_exp.runs.contenders import QUANTITIES, Contender, contend
 
 
 def write(specs: Sequence[str], output: Path, seed: int, root: str | None = None) -> Path:

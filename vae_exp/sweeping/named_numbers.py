@@ -32,7 +32,7 @@ def counted(job: Job) -> dict[str, float]:
     """``numbers_of`` and what else a column may hold: counts of analyses, ``run/wall_seconds``."""
     found: dict[str, float] = {}
     for name, analysis in job.metrics.get("analyses", {}).items():
-        _collect(analysis, name, found)
+        _collect(analysis, name, found, beside=("stderr", "images"))
     _collect(job.metrics.get("run", {}), "run", found)
     return {**found, **numbers_of(job)}
 
@@ -71,6 +71,12 @@ def number_of(job: Job, name: str) -> tuple[float, float] | None:
     return float(numbers[name]), float(numbers.get(name + STDERR, math.nan))
 
 
+def images_of(job: Job, name: str) -> int | None:
+    """Over how many images a number of a job is a mean, if it says so."""
+    images = counted(job).get(f"{name}_images")
+    return None if images is None else int(images)
+
+
 def _is_like(name: str, analysis: str, rest: str) -> bool:
     """Whether a name is that of an analysis with settings, such as ``evidence_images9/gap``."""
     whole, _, below = name.partition("/")
@@ -78,15 +84,22 @@ def _is_like(name: str, analysis: str, rest: str) -> bool:
 
 
 def _collect(
-    node: Any, name: str, found: dict[str, float], *, estimates_only: bool = False
+    node: Any,
+    name: str,
+    found: dict[str, float],
+    *,
+    estimates_only: bool = False,
+    beside: Sequence[str] = ("stderr",),
 ) -> None:
     if isinstance(node, dict) and _is_number(node.get("mean")):
         found[name] = node["mean"]
-        if _is_number(node.get("stderr")):
-            found[name + STDERR] = node["stderr"]
+        for key in beside:
+            if _is_number(node.get(key)):
+                found[f"{name}_{key}"] = node[key]
     elif isinstance(node, dict):
         for key, below in node.items():
-            _collect(below, f"{name}/{key}", found, estimates_only=estimates_only)
+            below_name = f"{name}/{key}"
+            _collect(below, below_name, found, estimates_only=estimates_only, beside=beside)
     elif _is_number(node) and not estimates_only:
         found[name] = node
 

@@ -16,18 +16,6 @@ LOG_P_X = "log p(x)"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A setting's test ELBO less the best one's, over the seeds that both have.
-
-    ``over_seeds`` accounts for having chosen the best; ``stderr`` is that of the mean over images,
-    with the seeds held as they are.
-    """
-
-    over_seeds: Interval
-    stderr: float
-
-
-@dataclass(frozen=True)
 class Setting:
     """Finished runs that differ in nothing but their seed, one a seed."""
 

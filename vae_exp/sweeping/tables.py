@@ -9,9 +9,11 @@ from rich.table import Table
 
 from vae_exp import folders
 from vae_exp.evaluation.intervals import ENOUGH, ONE_SEED, TOO_FEW
+from vae_exp.runs.over_seeds import Difference
 from vae_exp.shell import command
 from vae_exp.sweeping import sweeps
-from vae_exp.sweeping.replicates import LOG_P_X, Column, Difference, Setting, data_of, number, swept
+from vae_exp.sweeping.named_numbers import images_of
+from vae_exp.sweeping.replicates import LOG_P_X, Column, Setting, data_of, number, swept
 from vae_exp.sweeping.sweeps import Job
 
 CSV, MARKDOWN, PICTURE = "sweep.csv", "sweep.md", "sweep.png"
@@ -32,6 +34,11 @@ def explained(column: Column, gains: Differences) -> str:
     over_seeds = max(counts) >= ENOUGH
     text = ("" if column.extra.keys() <= {LOG_P_X} else "ELBO in ") + "nats per image; mean"
     text += " ± 95 % over seeds (Student's t)" if over_seeds else ""
+    for label, name in column.extra.items():
+        jobs = [job for setting in column.settings for job in setting.runs.values()]
+        counts_of_images = {images_of(job, name) for job in jobs} - {None}
+        if counts_of_images - {column.protocol["images"]}:
+            text += f"; {label}: of {_listed(counts_of_images)} images"
     if len(column.settings) > 1:
         text += f"; {BEST} best by val/elbo, the test set chose nothing"
     if gains:
@@ -45,6 +52,10 @@ def explained(column: Column, gains: Differences) -> str:
     return text
 
 
+def _listed(counts: set[int | None]) -> str:
+    return " or ".join(f"{count:,}" for count in sorted(filter(None, counts)))
+
+
 def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[list[str]]:
     """A row a setting, the best validation ELBO first."""
     ordered = sorted(column.settings, key=lambda setting: -setting.validation.mean)
@@ -55,7 +66,7 @@ def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[lis
             str(setting.validation),
             str(setting.test),
             *_extra(setting, column),
-            _gain(gains.get(setting.overrides)),
+            str(gains.get(setting.overrides, "")),
         ]
         for setting in ordered
     ]
@@ -63,12 +74,6 @@ def rows_of(column: Column, keys: Sequence[str], gains: Differences) -> list[lis
 
 def _is_marked(setting: Setting, column: Column) -> bool:
     return setting is column.best and len(column.settings) > 1
-
-
-def _gain(gain: Difference | None) -> str:
-    if gain is None:
-        return ""
-    return f"{'+' if gain.over_seeds.mean >= 0 else ''}{gain.over_seeds}"
 
 
 def names(setting: Setting, keys: Sequence[str]) -> str:

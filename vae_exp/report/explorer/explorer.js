@@ -28,6 +28,7 @@ class Explorer {
     this.layout = new Layout(this);
     this.asker = startWorker(source, payload);
     this.asker.onfilling = (done) => this.filling(done);
+    this.asker.onfailure = (message) => (this.layout.status.textContent = `The computation stopped: ${message}`);
     this.watch();
     this.ask();
     this.render();
@@ -107,7 +108,10 @@ class Explorer {
 
   pick(n) {
     if (this.state.mode === "walk" && n !== this.state.image) this.change({ to: n, along: 0.5, z: null });
-    else this.change({ image: n, drawn: null, z: null });
+    else {
+      this.pointed = this.meanOf(n);
+      this.change({ image: n, drawn: null, z: null });
+    }
   }
 
   edited(bits, resting) {

@@ -68,7 +68,7 @@ class Inference {
   }
 
   withElbo(answer, x, seen, quick) {
-    const settings = quick ? { seen, nodes: 6, most: 6 } : { seen };
+    const settings = quick ? { seen, nodes: 5, most: 5 } : { seen };
     answer.elbo = elboOf(this.model, answer.q, x, settings);
     return answer;
   }

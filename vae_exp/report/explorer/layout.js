@@ -8,14 +8,15 @@ class Layout {
     const { model } = app;
     this.status = element("p", { class: "ex-status", role: "status" });
     this.story = element("p", { class: "ex-story" });
-    this.hint = element("p", { class: "ex-hint" }, "Drag to move, turn the wheel or pinch to zoom. With the keyboard: arrows move the cross, Shift and arrows move the plane, + and − zoom, Enter chooses.");
-    this.tabs = tabs("ex-mode", "What to do", MODE_WORDS, (mode) => app.enter(mode));
+    this.hint = element("p", { class: "ex-hint", id: "ex-hint" }, "Drag to move, turn the wheel or pinch to zoom. With the keyboard: arrows move the cross, Shift and arrows move the plane, + and − zoom, Enter chooses.");
+    const modes = MODE_WORDS.filter(([mode]) => mode !== "hide" || model.dims <= 2);
+    this.tabs = tabs("ex-mode", "What to do", modes, (mode) => app.enter(mode));
     this.closeUp = element("canvas", { class: "ex-closeup", role: "img", "aria-label": "Close-up of the posterior and of the encoder's q" });
     this.fit = checkbox("Fit the best q", (on) => app.change({ fitted: on }), { "data-fit": true });
     this.fit.label.hidden = model.dims > 2;
     this.frames = {
       image: pictureFrame(model, "the image x"),
-      expected: pictureFrame(model, "expected"),
+      expected: pictureFrame(model, "expected under the posterior"),
       encoder: pictureFrame(model, "decoded at the encoder's mean"),
       pointed: pictureFrame(model, "decoded under the pointer"),
       drawn: pictureFrame(model, "x drawn from p(x | z)"),
@@ -27,6 +28,7 @@ class Layout {
     this.axes = new AxesPanel(app);
     this.panels = { draw: new DrawPanel(app), hide: new HidePanel(app), walk: new WalkPanel(app) };
     this.legend = element("ul", { class: "ex-legend" });
+    app.plane.canvas.setAttribute("aria-describedby", "ex-hint");
     this.build(app);
   }
 
@@ -49,7 +51,7 @@ class Layout {
       button("+", () => app.plane.zoom(0.7), { "aria-label": "Zoom in" }),
       button("−", () => app.plane.zoom(1.4), { "aria-label": "Zoom out" }),
       button("Whole plane", () => app.wholePlane()),
-      button("To the posterior", () => app.toPosterior(), { "data-zoom": "posterior" }),
+      button(app.model.dims > 2 ? "To q" : "To the posterior", () => app.toPosterior(), { "data-zoom": "posterior" }),
       button("Save PNG", () => app.stage.savePng(), { "data-save": "png" }),
       button("Save SVG", () => app.stage.saveSvg(), { "data-save": "svg" }));
   }
@@ -58,7 +60,7 @@ class Layout {
     const { app } = this;
     const { state } = app;
     this.tabs.show(state.mode);
-    this.story.textContent = STORIES[state.mode];
+    this.story.textContent = storyOf(state.mode, app.model.dims);
     for (const [mode, panel] of Object.entries(this.panels)) {
       panel.panel.hidden = mode !== state.mode;
       if (mode === state.mode) panel.show();

@@ -64,7 +64,7 @@ class Numbers {
     const amortisation = Math.max(0, best.elbo.value - answer.elbo.value);
     const part = (share, words, kind) => {
       const readable = share > 0.25 * (family + amortisation);
-      return element("span", { class: `ex-part ex-${kind}`, style: `flex-grow:${share}` }, readable ? words : "");
+      return element("span", { class: `ex-part ex-${kind}`, style: `flex-grow:${share / (family + amortisation || 1)}` }, readable ? words : "");
     };
     this.bar.replaceChildren(part(amortisation, `encoder ${nats(amortisation)}`, "encoder"), part(family, `family ${nats(family)}`, "family"));
     this.bar.setAttribute("aria-label", `Of the gap ${nats(amortisation)} nats are the encoder's and ${nats(family)} the family's`);

@@ -15,7 +15,7 @@ class Thumbnails {
     const picked = choice("Class", [["", "all"], ...classes], (label) => this.turn(label, 0));
     picked.label.hidden = classes.length === 0;
     this.more = button("More images", () => this.turn(this.label, this.page + 1));
-    this.worst = button("Put the encoder's largest gaps first", () => this.findGaps());
+    this.worst = button("Put the encoder's largest gaps first", () => this.findGaps(), { "data-worst": true });
     this.worst.hidden = app.model.dims > 2;
     const tools = element("div", { class: "ex-tools" }, picked.label, this.more, this.worst);
     this.panel = element("section", { "aria-label": "Images" }, tools, this.buttons);
@@ -80,7 +80,7 @@ class DrawPanel {
   constructor(app) {
     const erase = checkbox("Erase (or draw with the right button)", (on) => (app.editor.erasing = on));
     this.panel = element("div", { class: "ex-tools" },
-      button("Clear", () => app.change({ drawn: new Uint8Array(app.model.pixels) })),
+      button("Clear", () => app.change({ drawn: new Uint8Array(app.model.pixels) }), { "data-clear": true }),
       button("Back to the image", () => app.change({ drawn: null })),
       erase.label);
   }
@@ -119,7 +119,7 @@ class WalkPanel {
     this.strip = element("div", { class: "ex-strip" });
     const draws = [
       button("Draw z from the prior", () => app.drawZ("prior"), { "data-draw": "prior" }),
-      button("Draw z from this image's posterior", () => app.drawZ("posterior"), { "data-draw": "posterior" }),
+      button("Draw z from this image's posterior", () => app.drawZ("posterior"), { "data-draw": "posterior", hidden: app.model.dims > 2 }),
       button("Draw x from p(x | z) again", () => app.change({ seed: app.state.seed + 1 })),
     ];
     this.panel = element("div", {}, this.along.label, this.strip, element("div", { class: "ex-tools" }, ...draws));

@@ -106,7 +106,7 @@ function elboByHermite(model, q, x, nodes, seen = null) {
 }
 
 // By ever finer rules until the value moves by less than the tolerance. A single rule has no error.
-function elboOf(model, q, x, { seen = null, tolerance = 2e-3, most = MOST_NODES[model.dims], nodes = 8 } = {}) {
+function elboOf(model, q, x, { seen = null, tolerance = 2e-3, most = MOST_NODES[model.dims], nodes = 6 } = {}) {
   if (model.dims > 2) {
     return { ...elboGivenNoise(model, q, x, model.noise, seen), how: `${model.noise.length / model.dims} samples` };
   }

@@ -49,11 +49,12 @@ function stateOf(address, model, count) {
     return text !== null && /^\d{1,9}$/.test(text) && Number(text) < most ? Number(text) : null;
   };
   const numbers = (name, length) => {
-    const found = (words.get(name) ?? "").split(",").map(Number);
+    const found = (words.get(name) ?? "none").split(",").map(Number);
     return found.length === length && found.every(Number.isFinite) ? found : null;
   };
   const bits = (name) => (words.has(name) ? bitsOfText(words.get(name), model.pixels) : null);
-  if (MODES.includes(words.get("mode"))) state.mode = words.get("mode");
+  const hides = words.get("mode") === "hide" && model.dims > 2;
+  if (MODES.includes(words.get("mode")) && !hides) state.mode = words.get("mode");
   state.image = whole("image", count) ?? 0;
   state.drawn = bits("drawn");
   state.seen = bits("seen");

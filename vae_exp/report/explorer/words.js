@@ -1,20 +1,35 @@
 // What the page says, in plain English: a sentence on what to do, and one on what was found.
 
-const STORIES = {
-  look:
-    "Which points z could have made this image? The exact answer is the posterior p(z | x): the blue hill. " +
-    "Half of it lies inside its inner line, 95 % inside its outer line. The encoder looks at the image once and " +
-    "guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. Click another point, or put the encoder's largest gaps first, and see it fail.",
-  draw:
-    "Draw with the mouse or a finger. The posterior, the encoder's guess and the numbers follow your pen. " +
-    "An image that is like no training image has a very low log p(x), and the encoder's guess is often far off.",
-  hide:
-    "Hide pixels with the brush or a preset. The blue hill now shows which z fit the visible pixels alone: it grows as you hide more. " +
-    "The decoder fills in what is hidden, once for each z that is drawn from the hill.",
-  walk:
-    "Choose a second image in the plane or below, and move along the line between the two means. " +
-    "Or draw a z at random, and images x from p(x | z).",
-};
+const LOOK = "Click another point, or put the encoder's largest gaps first, and see it fail.";
+
+// What each mode is for, by the number of latent dimensions.
+function storyOf(mode, dims) {
+  if (mode === "look") return { 1: LOOK_1, 2: LOOK_2 }[dims] ?? LOOK_MORE;
+  if (mode === "walk") return WALK;
+  if (mode === "hide") return HIDE;
+  return dims > 2 ? DRAW_MORE : DRAW;
+}
+
+const LOOK_2 =
+  "Which points z could have made this image? The exact answer is the posterior p(z | x): the blue hill. " +
+  "Half of it lies inside its inner line, 95 % inside its outer line. The encoder looks at the image once and " +
+  `guesses a bell shape, q(z | x): the dashed ellipses, with the same shares inside. ${LOOK}`;
+const LOOK_1 =
+  "Which z could have made this image? The exact answer is the posterior p(z | x): the blue hill. " +
+  `The encoder looks at the image once and guesses a bell shape, q(z | x): the dashed curve. ${LOOK}`;
+const LOOK_MORE =
+  "The plane shows two of the latent axes. Each point is the encoder's mean of an image; the dashed ellipses hold 50, 80 and 95 % " +
+  "of its q(z | x) for the image you chose. Move the pointer to see what the decoder makes of z; sliders move the other axes.";
+const DRAW =
+  "Draw with the mouse or a finger. The posterior, the encoder's guess and the numbers follow your pen. " +
+  "An image that is like no training image has a very low log p(x), and the encoder's guess is often far off.";
+const DRAW_MORE = "Draw with the mouse or a finger. The encoder's guess and its ELBO follow your pen.";
+const HIDE =
+  "Hide pixels with the brush or a preset. The blue hill now shows which z fit the visible pixels alone: it grows as you hide more. " +
+  "The decoder fills in what is hidden, once for each z that is drawn from the hill.";
+const WALK =
+  "Choose a second image in the plane or below, and move along the line between the two means. " +
+  "Or draw a z at random, and images x from p(x | z).";
 
 const FAR = 0.5; // nats of a gap that are worth a word
 

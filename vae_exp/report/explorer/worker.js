@@ -44,7 +44,9 @@ class Asker {
     this.waiting = new Map(); // by kind
     this.busy = new Set(); // kinds
     this.onfilling = () => {};
+    this.onfailure = () => {};
     worker.onmessage = ({ data }) => this.hear(data);
+    worker.onerror = ({ message }) => this.onfailure(message);
   }
 
   ask(kind, question, then) {
