@@ -74,9 +74,15 @@ class Hand:
         cell = self.browser.js(f"document.querySelector('[data-number={name}]')?.dataset.value")
         return None if cell is None else float(cell)
 
+    def pointed(self) -> str:
+        """What the page says of the z under the pointer."""
+        words = "document.querySelector('[data-frame=pointed]').textContent"
+        told: str = self.browser.js(words)
+        return told
+
     def state(self) -> dict[str, str]:
         """What the address says, which follows a moment later."""
-        time.sleep(0.4)
+        self.wait_for(lambda: self.root("saving") == "false")
         words = parse_qs(self.browser.js("location.hash").partition("?")[2])
         return {name: value for name, [value] in words.items()}
 
@@ -212,11 +218,10 @@ def test_the_plane_is_moved_by_mouse_and_keys(hand: Hand) -> None:
     dragged = list(map(float, hand.state()["view"].split(",")))
     assert dragged[0] < x
     assert dragged[1:] == [y, span]
-    words = "document.querySelector('[data-frame=pointed]').textContent"
-    told = hand.browser.js(words)
+    told = hand.pointed()
     hand.find(".ex-plane").send_keys("+", Keys.ARROW_UP, Keys.ARROW_UP)
     assert float(hand.state()["view"].split(",")[2]) == pytest.approx(0.8 * span, rel=1e-3)
-    assert hand.browser.js(words) != told
+    hand.wait_for(lambda: hand.pointed() != told)
 
 
 @pytest.mark.slow
@@ -257,8 +262,8 @@ def test_a_walk_leads_from_mean_to_mean(hand: Hand, model: VAE) -> None:
     with torch.no_grad():
         means = model.posterior(binary_images(6)).mean
     middle = ((means[0] + means[5]) / 2).tolist()
-    told = hand.browser.js("document.querySelector('[data-frame=pointed]').textContent")
-    assert f"({middle[0]:.2f}, {middle[1]:.2f})".replace("-", "−") in told
+    there = f"({middle[0]:.2f}, {middle[1]:.2f})".replace("-", "−")
+    hand.wait_for(lambda: there in hand.pointed())
     hand.click("[data-draw=prior]")
     z = hand.state()["z"]
     hand.click("[data-draw=posterior]")

@@ -22,7 +22,7 @@ from vae_exp.probability.streams import generator
 from vae_exp.runs.loading import Run
 
 FOLDER = Path(__file__).with_suffix("")
-# Each uses only what stands before it.
+# In the order in which they are joined: constants use only what stands before them.
 MODULES = (
     "encoding",
     "densities",

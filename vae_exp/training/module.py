@@ -14,6 +14,7 @@ from vae_exp.models.vae import VAE, Terms
 from vae_exp.probability.streams import generator
 from vae_exp.training.averaging import Average
 from vae_exp.training.blocks import BlockModule
+from vae_exp.training.descent import descent_of
 from vae_exp.training.fitting import Clip, Objective, OptimizerFactory, descent
 from vae_exp.training.watch import Watch
 
@@ -51,18 +52,11 @@ class VAEModule(BlockModule):
         The objective goes from x to q(z | x), draws z from the noise, and gives a bound of
         log p(x), such as log p(x | z) − KL(q(z | x) ‖ p(z)); see `models/objectives/`.
         """
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
         of_networks = StepNoise(self.seed, step, self.share.batch, self.share.rows)
         with self.model.training_noise(of_networks):
             terms = self.objective(self.model, x, noise, step)
         self.watch.step(terms.bound)
-        optimizer.zero_grad()  # type: ignore[union-attr]
-        self.manual_backward(self.loss(terms.bound))
-        if self.clip is not None:
-            self.clip(optimizer)  # type: ignore[arg-type]
-        optimizer.step()  # type: ignore[union-attr]
-        if schedule is not None:
-            schedule.step()  # type: ignore[union-attr]
+        self.descent.step(self.loss(terms.bound))
         if self.average is not None:
             self.average.update(step)
         return terms.detach()
@@ -95,6 +89,7 @@ class VAEModule(BlockModule):
     def on_train_start(self) -> None:
         """Watch for losses that are not finite; train on from the weights of the last step."""
         self.watch = Watch(self.model, self.global_step)
+        self.descent = descent_of(self, self.clip)
         if self.average_weights:
             self.average = Average(self.model, self.average_weights)
             if self._last_weights is not None:

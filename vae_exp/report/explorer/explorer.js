@@ -9,7 +9,7 @@ function mount(root, payload, source) {
 
 class Explorer {
   constructor(root, payload, source) {
-    Object.assign(this, { root, payload, frame: null, renderAll: true, answer: null, shape: null, best: null, ready: false });
+    Object.assign(this, { root, payload, frame: null, renderAll: true, hovers: false, answer: null, shape: null, best: null, ready: false });
     this.model = modelOf(payload);
     this.bytes = bytesOf(payload.images);
     this.means = doublesOf(payload.means);
@@ -21,6 +21,7 @@ class Explorer {
       onview: (view) => this.viewed(view),
       onpoint: (x, y) => this.point(x, y),
       onclick: (x, y) => this.click(x, y),
+      onleave: () => this.leave(),
     });
     Object.assign(this.plane.view, this.state.view, { flat: this.model.dims === 1 });
     this.editor = new Editor(this.model, (bits, resting) => this.edited(bits, resting));
@@ -158,6 +159,12 @@ class Explorer {
     if (this.model.dims > 1) z[b] = y;
     z[a] = x;
     this.pointed = z;
+    this.hovers = true;
+    this.render(false);
+  }
+
+  leave() {
+    this.hovers = false;
     this.render(false);
   }
 
@@ -212,9 +219,11 @@ class Explorer {
 
   saveAddress() {
     clearTimeout(this.saving);
+    this.root.dataset.saving = "true";
     this.saving = setTimeout(() => {
       this.address = addressOf(this.state);
       history.replaceState(null, "", this.address);
+      this.root.dataset.saving = "false";
     }, 250);
   }
 

@@ -35,15 +35,21 @@ class Layout {
   build(app) {
     const left = element("div", { class: "ex-left" },
       app.plane.canvas, this.planeTools(app), this.axes.panel, this.legend, this.hint, this.thumbnails.panel);
-    const closeUp = element("figure", { class: "ex-frame ex-close" }, this.closeUp, element("figcaption", {}, "close-up of the posterior"));
+    const closeUp = element("figure", { class: "ex-frame ex-close" }, this.closeUp, element("figcaption", {}, "close-up; lines hold 50, 80 and 95 %"));
     this.closeFigure = closeUp;
     const pictures = element("div", { class: "ex-pictures" }, this.editorFrame, ...Object.values(this.frames).map(({ figure }) => figure));
     const panels = Object.values(this.panels).map(({ panel }) => panel);
     const right = element("div", { class: "ex-right" },
       this.tabs.group, this.story, ...panels, pictures, this.panels.hide.completions, this.numbers.verdict,
-      element("div", { class: "ex-found" }, closeUp, element("div", {}, this.numbers.panel, this.fit.label)));
+      element("div", { class: "ex-found" }, closeUp, element("div", {}, this.numbers.panel, this.fit.label)),
+      this.glossary());
     const grid = element("div", { class: "ex-grid" }, left, right);
     app.root.replaceChildren(element("div", { class: "explorer" }, this.status, grid));
+  }
+
+  glossary() {
+    const items = GLOSSARY.flatMap(([word, meaning]) => [element("dt", {}, word), element("dd", {}, meaning)]);
+    return element("details", { class: "ex-glossary" }, element("summary", {}, "What do the words mean?"), element("dl", {}, ...items));
   }
 
   planeTools(app) {

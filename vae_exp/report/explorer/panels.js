@@ -56,13 +56,14 @@ class Thumbnails {
 
   // One image after the other, while the page stays alive.
   findGaps() {
+    if (!this.app.ready) return;
     const left = this.images.filter((n) => !this.gaps.has(n));
     this.worst.disabled = left.length > 0;
     const next = () => {
       const n = left.shift();
       if (n === undefined) {
         this.worst.disabled = false;
-        this.images.sort((one, other) => this.gaps.get(other) - this.gaps.get(one));
+        this.images.sort((one, other) => (this.gaps.get(other) ?? 0) - (this.gaps.get(one) ?? 0));
         this.paint();
         return;
       }
@@ -72,7 +73,7 @@ class Thumbnails {
         next();
       });
     };
-    if (this.app.ready) next();
+    next();
   }
 }
 

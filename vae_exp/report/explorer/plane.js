@@ -5,7 +5,7 @@ const WHEEL = 1.0015; // zoom a pixel of the wheel
 const SPANS = [0.02, 60];
 
 class Plane {
-  // `hears` has onview(view), onpoint(x, y), onclick(x, y); x and y are in units of z.
+  // `hears` has onview(view), onpoint(x, y), onclick(x, y), onleave(); x and y are in units of z.
   constructor(label, hears) {
     this.hears = hears;
     this.canvas = element("canvas", { class: "ex-plane", tabindex: "0", role: "application", "aria-label": label });
@@ -17,6 +17,7 @@ class Plane {
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.lift(event));
     canvas.addEventListener("pointercancel", (event) => this.fingers.delete(event.pointerId));
+    canvas.addEventListener("pointerleave", () => this.hears.onleave());
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("keydown", (event) => this.key(event));
   }

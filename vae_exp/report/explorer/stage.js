@@ -1,5 +1,7 @@
 // What is painted: the plane with its points kept from frame to frame, the close-up, and files.
 
+const THUMB = 64; // pixels across of the image beside the pointer
+const AWAY = 12; // from the pointer
 const REACH = 4.5; // standard deviations of the posterior that a close-up holds, and 3 of a q
 
 class Stage {
@@ -64,7 +66,24 @@ class Stage {
       context.drawImage(this.points(scene, ratio), 0, 0, plane.view.width, plane.view.height);
       paintOverPoints(surface, plane.view, scene, this.theme);
     }
+    if (app.hovers) this.paintPointed(context);
     if (all) this.paintCloseUp(scene, ratio);
+  }
+
+  // The decoder's image beside the pointer, on the side that has room.
+  paintPointed(context) {
+    const { app, theme } = this;
+    const { view } = app.plane;
+    const [a, b] = app.state.axes;
+    const [x, y] = toPixels(view, app.pointed[a], app.model.dims === 1 ? 0 : app.pointed[b]);
+    const height = (THUMB * app.model.height) / app.model.width;
+    const left = x + AWAY + THUMB < view.width ? x + AWAY : x - AWAY - THUMB;
+    const top = Math.max(2, Math.min(view.height - height - 2, y - AWAY - height));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(app.layout.frames.pointed.canvas, left, top, THUMB, height);
+    context.strokeStyle = theme.text;
+    context.lineWidth = 1;
+    context.strokeRect(left, top, THUMB, height);
   }
 
   // Thousands of points are painted again only if the view changes.

@@ -31,6 +31,16 @@ const WALK =
   "Choose a second image in the plane or below, and move along the line between the two means. " +
   "Or draw a z at random, and images x from p(x | z).";
 
+const GLOSSARY = [
+  ["z", "a point of the latent plane; the decoder turns it into the probability of ink at each pixel"],
+  ["prior p(z)", "where z lies before an image is seen: a standard bell, the circles"],
+  ["posterior p(z | x)", "where z lies once the image x is seen: z that make x likely weigh more (Bayes' rule)"],
+  ["q(z | x)", "the encoder's guess of the posterior: one bell shape, found at a glance"],
+  ["log p(x)", "how likely the model finds the image, all z together"],
+  ["ELBO", "what q can prove of log p(x): it is never higher, and equal only if q is the posterior"],
+  ["gap", "log p(x) − ELBO: how far q is from the posterior, in nats"],
+];
+
 const FAR = 0.5; // nats of a gap that are worth a word
 
 function nats(value, digits = 2) {
@@ -47,12 +57,13 @@ function verdict(answer, shape, gap, half) {
   const outside = shareWords(shareOutside(shape, answer.q));
   const off = offset(answer.q.mean, mean, covariance).toFixed(1);
   const ratio = widthRatio(answer.q, covariance);
-  const width = ratio > 1.15 ? `${ratio.toFixed(1)} times as wide` : ratio < 0.85 ? `${ratio.toFixed(1)} times as wide: too sure` : "about as wide";
+  const times = ratio > 0.85 && ratio < 1.15 ? "about as wide" : `${ratio.toFixed(1)} times as wide`;
+  const width = `${times} as the posterior${ratio < 0.85 ? ": too sure" : ""}`;
   const begin =
     gap < FAR
       ? `The encoder's guess is good here: it loses only ${nats(gap)} nats.`
       : `${half ? "Fed with half an image, the encoder" : "The encoder"} loses ${nats(gap)} nats here: by its q the image seems ${factor(gap)} less likely than it is.`;
-  return `${begin} ${outside} of q lies outside the posterior's 95 % region. Its centre is ${off} posterior standard deviations off, and it is ${width}.`;
+  return `${begin} ${outside} of q lies outside the posterior's 95 % region. The centre of q is ${off} posterior standard deviations off, and q is ${width}.`;
 }
 
 function factor(gap) {
