@@ -102,12 +102,24 @@ def of(group: str) -> frozenset[str]:
 @cache
 def choice(group: str, name: str) -> Any:
     """What the file of a choice in the package's own ``conf/`` holds, with what it inherits."""
-    node: Any = OmegaConf.load(CONF / group / f"{name}.yaml")  # to which 1e-3 is a number
-    below: Any = OmegaConf.create()
+    loaded = OmegaConf.load(CONF / group / f"{name}.yaml")  # to which 1e-3 is a number
+    node: Any = OmegaConf.to_container(loaded, resolve=False)
+    below: dict[str, Any] = {}
     for entry in node.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
-            below = OmegaConf.merge(below, choice(group, entry))
-    return OmegaConf.to_container(OmegaConf.merge(below, node), resolve=False)
+            below = _over(below, choice(group, entry))
+    return _over(below, node)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nodes as Hydra composes them: the upper one's values, key by key."""
+    merged = {
+        key: _over(below[key], value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+        else value
+        for key, value in above.items()
+    }
+    return below | merged
 
 
 def _targets(node: Any) -> Iterator[str]:
