@@ -1,6 +1,5 @@
 """callbacks=exact_evidence: the truth by epoch, which changes no weight and can choose the best."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -29,6 +28,7 @@ WATCHED = (
     "callbacks=exact_evidence",
     "callbacks.exact_evidence.every=2",
     "callbacks.exact_evidence.images=20",
+    "callbacks.exact_evidence.train_images=20",
     "callbacks.exact_evidence.iwae=10",
     "callbacks.exact_evidence.best_by=log_p_x",
 )
@@ -63,6 +63,11 @@ def test_the_last_numbers_are_those_of_the_model_that_was_saved(snapshots: Path)
     below = (log_p_x - bound).std().item() / 20**0.5
     assert last["gap_of_iwae_10"]["stderr"] == pytest.approx(below, rel=1e-3)
     assert all(each["gap"]["mean"] > 0 for each in found)
+    of_training = exact.evidence(run.model, run.images("train")[:20]).log_p_x
+    assert last["train"]["log_p_x"]["mean"] == pytest.approx(of_training.mean().item(), abs=1e-4)
+    for split, each in (("val", last), ("train", last["train"])):
+        gap = each["log_p_x"]["mean"] - each["elbo"]["mean"]
+        assert logged(whole)[f"{split}/gap"][-1][1] == pytest.approx(gap, abs=1e-3)
     assert (whole / "figures" / "evidence_by_epoch.png").stat().st_size > 10_000
 
 
@@ -72,6 +77,13 @@ def test_the_best_weights_are_those_of_the_highest_log_p_x(snapshots: Path) -> N
     curve = logged(whole)["val/log_p_x"]
     assert best["by"] == "val/log_p_x"
     assert best["value"] == pytest.approx(max(value for _, value in curve))
+    [found] = [
+        each
+        for each in read_metrics(whole)["analyses"]["evidence_by_epoch"]["epochs"]
+        if each["epoch"] == best["epoch"]
+    ]
+    assert best["value"] == pytest.approx(found["log_p_x"]["mean"])
+    assert (best["stderr"], best["images"]) == (found["log_p_x"]["stderr"], 20)
     kept = torch.load(whole / "checkpoints" / "best.ckpt", weights_only=True)
     steps = [step for step, value in curve if value == max(value for _, value in curve)]
     assert kept["global_step"] == steps[0] + 1
@@ -84,19 +96,13 @@ def test_a_run_that_goes_on_keeps_what_was_found(snapshots: Path, tmp_path: Path
     assert differences(tmp_path / "run", snapshots / "whole") == []
 
 
-def test_another_callback_can_wait_for_log_p_x(
+def test_a_run_ends_once_log_p_x_no_longer_rises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "conf" / "callbacks").mkdir(parents=True)
-    stop = {
-        "_target_": "pytorch_lightning.callbacks.EarlyStopping",
-        "monitor": "val/log_p_x",
-        "mode": "max",
-        "stopping_threshold": -1000.0,
-    }
-    words = [f"+callbacks.stop={json.dumps(stop).replace(chr(34), '')}"]
-    train(tmp_path / "run", *WORDS, *WATCHED, *words)
-    assert "stopped after epoch 1 of 5" in capsys.readouterr().out
+    words = ["callbacks=exact_stopping", *WATCHED[1:], "callbacks.early_stopping.patience=2"]
+    words += ["callbacks.early_stopping.min_delta=1000"]
+    train(tmp_path / "run", *WORDS, *words)
+    assert "stopped after epoch 3 of 5: Monitored metric val/log_p_x" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_nothing_to_be_exact_on_is_told(
     words: tuple[str, ...], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=reason):
-        train(tmp_path, *WORDS, *WATCHED[:4], *words)
+        train(tmp_path, *WORDS, *WATCHED[:3], *words)
 
 
 def test_the_figure_names_the_best_epoch_of_each_curve() -> None:

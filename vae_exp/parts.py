@@ -107,8 +107,19 @@ def choice(group: str, name: str) -> Any:
     below: dict[str, Any] = {}
     for entry in node.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
-            below |= choice(group, entry)
-    return below | node
+            below = _over(below, choice(group, entry))
+    return _over(below, node)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nodes as Hydra composes them: the upper one's values, key by key."""
+    merged = {
+        key: _over(below[key], value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+        else value
+        for key, value in above.items()
+    }
+    return below | merged
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -20,7 +20,8 @@ LINES = {
 def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str) -> Figure:
     """Above log p(x), IWAE and the ELBO; below how far the bounds are from it, with error bars.
 
-    found: an epoch each, with Estimates as dicts by name. A ring marks each curve's best epoch.
+    found: an epoch each, with Estimates as dicts by name; those of training images, if there are
+    any, under "train", and drawn thin. A ring marks each curve's best epoch.
     """
     fig = figure(5.2, 4.6)
     top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -34,6 +35,7 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
         label += f", best at epoch {epochs[best]}"
         top.plot(epochs, means, color=color, ls=style, marker=marker, ms=3, lw=1.3, label=label)
         top.plot(epochs[best], means[best], "o", ms=10, mfc="none", mec=color)
+        _thin(top, found, name, color, style)
     for key, name in (("iwae", f"gap_of_iwae_{samples}"), ("elbo", "gap")):
         label, color, style, marker = LINES[key]
         label = f"IWAE-{samples:,}" if key == "iwae" else label
@@ -43,8 +45,10 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
             epochs, means, errors, color=color, ls=style, marker=marker, ms=3, lw=1.3, capsize=2,
             label=label,
         )  # fmt: skip
+        _thin(bottom, found, name, color, style)
     if len(found) > FEW:  # the first epochs would leave no room for the others
-        later = [each[name]["mean"] for each in found[2:] for name in names.values()]
+        shown = [part for each in found[2:] for part in (each, each.get("train")) if part]
+        later = [part[name]["mean"] for part in shown for name in names.values()]
         space = 0.1 * (max(later) - min(later))
         top.set_ylim(min(later) - space, max(later) + space)
     _finish(top, "nats per image")
@@ -59,8 +63,21 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
         f"the same {last['images']:,} validation images at each epoch",
         f"last log p(x) {last['mean']:.1f}{error}".replace("-", "−"),
         "error bars: ± s.e. over images, paired",
+        *_of_training(found[-1]),
     )
     return fig
+
+
+def _thin(ax: Axes, found: Sequence[dict[str, Any]], name: str, color: str, style: str) -> None:
+    """The same number of training images."""
+    points = [(each["epoch"], each["train"][name]["mean"]) for each in found if "train" in each]
+    if points:
+        ax.plot(*zip(*points, strict=True), color=color, ls=style, lw=0.7, alpha=0.6)
+
+
+def _of_training(last: dict[str, Any]) -> list[str]:
+    images = last.get("train", {}).get("log_p_x", {}).get("images")
+    return [f"thin: the first {images:,} training images"] if images else []
 
 
 def _finish(ax: Axes, label: str) -> None:

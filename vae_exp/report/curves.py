@@ -29,6 +29,7 @@ ROWS = 12  # of the table of values
 TITLES = {
     "elbo": "ELBO",
     "log_p_x": "log p(x)",
+    "gap": "log p(x) − ELBO of the same images",
     "kl": "KL(q(z | x) ‖ p(z))",
     "log_likelihood": "E[log p(x | z)]",
 }

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vae_exp.analysis.base import Findings
-from vae_exp.data import ImageDataModule, Splits
+from vae_exp.data import ImageDataModule, Split, Splits
 from vae_exp.errors import UserError, check_positive
 from vae_exp.evaluation.estimates import elbo_terms, estimate
 from vae_exp.evaluation.exact import MOST_DIMS, evidence, is_exact
 from vae_exp.evaluation.importance import iwae
-from vae_exp.ranges import Positive
+from vae_exp.ranges import NonNegative, Positive
 from vae_exp.training.module import VAEModule
 
 LOG_P_X = "val/log_p_x"
@@ -21,14 +21,16 @@ SAMPLES = 16  # of the ELBO
 
 
 class ExactEvidence(pl.Callback):
-    """log p(x), IWAE and the ELBO of the same validation images, every few epochs.
+    """log p(x), IWAE and the ELBO of the same images, every few epochs.
 
-    They are of the weights that count, and logged as ``val/log_p_x`` and ``val/iwae_<samples>``.
-    log p(x) is logged at each epoch, as it was found last, so that another callback can wait for
-    it. No random number of training is touched: the weights are those of a run without.
+    They are of the weights that count. ``val/log_p_x`` is logged, and how far the bounds are below
+    it on the same images: ``val/gap`` and ``val/gap_of_iwae_<samples>``. Callbacks are told the
+    newest log p(x) at each epoch, so that another one can wait for it. No random number of training
+    is touched: the weights are those of a run without.
 
     every: epochs; the first and the last count too. images: the first of those that validate.
-    iwae: samples. best_by: what tells best.ckpt, the bound that is trained or log p(x).
+    train_images: the first of those that train, for the same numbers. iwae: samples. best_by: what
+    tells best.ckpt, the bound that is trained or log p(x).
     """
 
     name = "evidence_by_epoch"
@@ -37,6 +39,7 @@ class ExactEvidence(pl.Callback):
         self,
         every: Positive = 10,
         images: Positive = 500,
+        train_images: NonNegative = 0,
         iwae: Positive = 500,
         best_by: Literal["bound", "log_p_x"] = "bound",
     ):
@@ -45,14 +48,15 @@ class ExactEvidence(pl.Callback):
         check_positive("callbacks.exact_evidence.iwae", iwae)
         self.every = every
         self.images = images
+        self.train_images = train_images
         self.iwae = iwae
         self.best_by = best_by
         self.found: list[dict[str, Any]] = []  # an epoch each
 
     @property
     def logs(self) -> dict[str, str]:
-        """What is logged, and which way each is better."""
-        return {LOG_P_X: "max", f"val/iwae_{self.iwae}": "max"}
+        """What another callback can wait for, and which way it is better."""
+        return {LOG_P_X: "max"}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Say what tells the best weights; raises UserError if there is nothing to be exact on."""
@@ -75,13 +79,21 @@ class ExactEvidence(pl.Callback):
         assert isinstance(pl_module, VAEModule)
         epoch, last = trainer.current_epoch + 1, trainer.max_epochs
         if epoch == 1 or epoch % self.every == 0 or epoch == last:
-            self.found.append({"epoch": epoch, **self._numbers(trainer, pl_module)})
-            numbers = {name: self.found[-1][name]["mean"] for name in ("log_p_x", self._iwae)}
-            means = {name: torch.tensor(number) for name, number in numbers.items()}
-            pl_module.publish("val", means, pl_module.global_step - 1)
+            splits = trainer.datamodule.data.splits  # type: ignore[attr-defined]
+            found = {"epoch": epoch, **self._numbers(pl_module, splits.validation, self.images)}
+            self._publish(pl_module, "val", found)
+            if self.train_images:
+                found["train"] = self._numbers(pl_module, splits.train, self.train_images)
+                self._publish(pl_module, "train", found["train"])
+            self.found.append(found)
         else:
             known = torch.tensor(self.found[-1]["log_p_x"]["mean"])
             pl_module.log(LOG_P_X, known, logger=False, on_epoch=True, batch_size=1)
+
+    def _publish(self, pl_module: VAEModule, split: str, found: Mapping[str, Any]) -> None:
+        names = ("log_p_x", "gap", f"gap_of_iwae_{self.iwae}")
+        means = {name: torch.tensor(found[name]["mean"]) for name in names}
+        pl_module.publish(split, means, pl_module.global_step - 1)
 
     @property
     def told(self) -> str:
@@ -93,17 +105,13 @@ class ExactEvidence(pl.Callback):
             f"log p(x) {log_p_x['mean']:.2f}, ELBO {elbo['mean']:.2f}"
         )
 
-    @property
-    def _iwae(self) -> str:
-        return f"iwae_{self.iwae}"
-
-    def _numbers(self, trainer: pl.Trainer, pl_module: VAEModule) -> dict[str, Any]:
-        """The three, and what lies between them image by image."""
-        module: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        splits, model, seed = module.data.splits, pl_module.model, pl_module.seed
+    def _numbers(self, pl_module: VAEModule, part: Split, images: int) -> dict[str, Any]:
+        """The three of the first images of a split, and what lies between them image by image."""
+        model, seed = pl_module.model, pl_module.seed
         with torch.inference_mode(False), torch.no_grad():
-            x = splits.validation.some(slice(0, self.images)).to(model.device)
-            log_p_x = evidence(model, x).log_p_x
+            x = part.some(slice(0, images)).to(model.device)
+            exact = evidence(model, x)
+            log_p_x = exact.log_p_x
             elbo = elbo_terms(model, x, samples=SAMPLES, seed=seed).bound.to(log_p_x)
             bound = iwae(model, x, self.iwae, seed=seed).to(log_p_x)
 
@@ -111,13 +119,21 @@ class ExactEvidence(pl.Callback):
             number = estimate(values, estimator, samples=samples, seed=seed if samples else None)
             return number.as_dict()
 
+        name = f"iwae_{self.iwae}"
         return {
             "log_p_x": told(log_p_x, "exact"),
             "elbo": told(elbo, "ELBO", SAMPLES),
-            self._iwae: told(bound, "IWAE", self.iwae),
+            name: told(bound, "IWAE", self.iwae),
             "gap": told(log_p_x - elbo, "exact − ELBO, paired", SAMPLES),
-            f"gap_of_{self._iwae}": told(log_p_x - bound, "exact − IWAE, paired", self.iwae),
+            f"gap_of_{name}": told(log_p_x - bound, "exact − IWAE, paired", self.iwae),
+            "largest_error": exact.error.max().item(),
         }
+
+    def best(self) -> dict[str, Any]:
+        """The epoch of the highest log p(x), and what is known of this number besides."""
+        found = max(self.found, key=lambda each: float(each["log_p_x"]["mean"]))
+        known = {name: value for name, value in found["log_p_x"].items() if name != "mean"}
+        return {"epoch": found["epoch"], **known}
 
     def findings(self, splits: Splits) -> Findings:
         """The numbers of every epoch that was asked, and a figure of them."""

@@ -24,7 +24,6 @@ from vae_exp.runs.weights import save_weights
 from vae_exp.shell import program
 from vae_exp.training import board
 from vae_exp.training.evidence import LOG_P_X, ExactEvidence
-from vae_exp.training.module import VAEModule
 from vae_exp.training.running import Trained
 
 
@@ -45,7 +44,7 @@ def numbers(trained: Trained, seed: int) -> dict[str, Any]:
     }
     if len(splits.validation):
         metrics["validation"] = {
-            **describe_best(trained.module, trained.checkpoints.best),
+            **describe_best(trained),
             **test_numbers(model, splits.validation, seed),
         }
     if trained.stopped is not None:
@@ -149,12 +148,13 @@ def report(trained: Trained, folder: Path) -> None:
         trained.console.print(folders.shown(page), soft_wrap=True, markup=False, highlight=False)
 
 
-def describe_best(module: VAEModule, value: float) -> dict[str, Any]:
+def describe_best(trained: Trained) -> dict[str, Any]:
     """The highest bound of an epoch on the validation images, and which bound it is."""
-    objective = module.objective
-    best: dict[str, Any] = {"by": module.judge, "value": value}
-    if module.judge == LOG_P_X:
-        return {"best": {**best, "estimator": "exact"}}
+    objective, value = trained.module.objective, trained.checkpoints.best
+    best: dict[str, Any] = {"by": trained.module.judge, "value": value}
+    if trained.module.judge == LOG_P_X:
+        [watch] = [each for each in trained.further if isinstance(each, ExactEvidence)]
+        return {"best": {**best, **watch.best()}}
     best |= {"estimator": objective.estimator, "samples": objective.samples}
     # Its name from before another bound could be trained.
     return {"best": best, **({"best_elbo": value} if objective.name == "elbo" else {})}
@@ -166,7 +166,7 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     scores = scores_of(metrics)
     table.add_column("nats per image" + ("" if scores == MASS else f", of a {scores}"))
     table.add_column("mean", justify="right")
-    table.add_column("± standard error", justify="right")
+    table.add_column("± standard error over images", justify="right")
     for name, label in (
         ("elbo", "ELBO"),
         ("log_likelihood", r"E\[log p(x|z)]"),
