@@ -20,6 +20,7 @@ SHOWN = {
     "gap.png": "evaluate*_gap.png",
     "posterior_atlas.png": "posterior_atlas*.png",
 }  # in docs/ -> among the run's figures, the newest of those
+ELSEWHERE = ("evidence_by_epoch.png", "report.png")  # of a run of hours, and of a browser's window
 LOOKS = {"top_half": ("digit=7",), "posterior_atlas": (), "evaluate": ()}
 SMALL = ("task=fit", "data.train_size=1000", "data.test_size=1000", "data.validation_size=500")
 FEW = (*SMALL, "epochs=10", "batch_size=50")
