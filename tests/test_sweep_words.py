@@ -15,6 +15,7 @@ from vae_exp import folders
 from vae_exp.cli import main as cli
 from vae_exp.config import composing
 from vae_exp.sweeping import differences, sweeps
+from vae_exp.sweeping.named_numbers import numbers_of
 from vae_exp.training import results
 from vae_exp.training.interrupts import Interrupted, Interrupts
 
@@ -93,7 +94,7 @@ def test_a_question_is_put_to_each_finished_job_of_a_sweep(
     assert f"latest is {sweep.relative_to(here)}\n" in capfd.readouterr().out
     for job in sweeps.jobs(sweep):
         [look] = [name for name in job.metrics["analyses"] if name.startswith("evaluate_")]
-        assert {f"{look}/exact", f"{look}/estimates/ELBO"} <= set(sweeps.numbers_of(job))
+        assert {f"{look}/exact", f"{look}/estimates/ELBO"} <= set(numbers_of(job))
     line = "run and sweep cannot be given together"
     assert line in refusal("task=evaluate", "sweep=latest", f"run={sweep / '0'}")
 
