@@ -71,7 +71,9 @@ class Page:
         self.click("[value=draw]")
         self.click("[data-clear]")
         editor = self.chromium.find_element(By.CSS_SELECTOR, ".ex-editor")
-        self.chromium.execute_script("arguments[0].scrollIntoView({block: 'center'})", editor)
+        self.chromium.execute_script(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", editor
+        )
         hand = ActionChains(self.chromium, duration=0).move_to_element(editor).click_and_hold()
         places = [(k / 4 * math.cos(k / 4), k / 4 * math.sin(k / 4)) for k in range(STROKE)]
         at = (0, 0)
