@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_exp.data import ImageData, ImageDataModule
 from vae_exp.inference import bounds
 from vae_exp.models.networks import Decoder, Encoder
-from vae_exp.models.objectives import ELBO
+from vae_exp.models.objectives import ELBO, Compiled
 from vae_exp.models.vae import VAE
 from vae_exp.runs.describing import describe_images
 from vae_exp.training.callbacks import EpochProgress, QuietTensorBoard
@@ -97,7 +97,8 @@ class OurTrainer:
             checkpoints = Checkpoints(folder, logger, interrupts, describe_images(self.data.splits))
             quiet = EpochProgress(EPOCHS, Console(file=io.StringIO()))
             model = default_model(self.latent_dim, self.hidden)
-            module = VAEModule(model, self.objective, AdamOneCycle(), seed=0)
+            objective = Compiled(self.objective) if self.hardware.compile else self.objective
+            module = VAEModule(model, objective, AdamOneCycle(), seed=0)
             trainer = self.hardware.trainer(EPOCHS, folder, logger, [quiet, checkpoints, stamps])
             trainer.fit(module, datamodule=ImageDataModule(self.data))
             logger.experiment.close()
