@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from vae_exp.config import composing, experiments
 from vae_exp.parts import CONF
 
-pytestmark = pytest.mark.thinned(2)
+pytestmark = pytest.mark.thinned(4)
 
 NAMES = composing.choices("experiment")
 

@@ -180,7 +180,10 @@ def colours(folder: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "shape", "origin"),
-    [(clothes, [28, 28], "test images 0-39"), (colours, [32, 32, 3], "training images 90-129")],
+    [
+        pytest.param(clothes, [28, 28], "test images 0-39", marks=pytest.mark.exhaustive),
+        (colours, [32, 32, 3], "training images 90-129"),
+    ],
 )
 def test_grey_and_coloured_images_go_from_training_to_every_figure(
     made: Callable[[Path], list[str]], shape: list[int], origin: str, folder: Path
