@@ -110,6 +110,14 @@ def test_a_run_ends_once_log_p_x_no_longer_rises(
     [
         (("latent_dim=4",), "latent_dim 1 to 3, got 4"),
         (("data.validation_size=0",), "images that validate"),
+        (
+            (
+                "callbacks=exact_stopping",
+                "callbacks.exact_evidence.every=9",
+                "callbacks.early_stopping.patience=8",
+            ),
+            "every=9: log p\\(x\\) is found too seldom for a callback that waits 8 epochs",
+        ),
     ],
 )
 def test_nothing_to_be_exact_on_is_told(

@@ -508,3 +508,18 @@ def test_the_markdown_of_a_summary_is_read_as_it_is_written() -> None:
 def test_a_comparison_that_cannot_be_made_is_refused(run: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         comparison_page.write([str(run), "nowhere"], Path("c.html"), 0)
+
+
+def test_a_part_of_an_evaluation_is_told_and_what_it_left_out_is_still_offered(
+    tmp_path: Path,
+) -> None:
+    exact = {"mean": -204.5, "stderr": 7.2, "images": 50, "estimator": "quadrature"}
+    some = {"settings": {"parts": ["exact"]}, "estimates": {}, "exact": exact}
+    metrics = {"test": {}, "analyses": {"evaluate_parts-exact": some}}
+    looks, commands = looks_of(metrics), Commands(tmp_path)
+    tiles = str(numbers.tiles(metrics, looks, commands))
+    assert "−204.5" in tiles
+    assert tiles.count("not computed") == 1  # the gap
+    gap = str(numbers.gap(looks, Pictures(tmp_path, looks), commands).body)
+    assert "The gap was not measured" in gap
+    assert "<table" not in gap

@@ -84,7 +84,7 @@ def add_row(table: Table, name: str, mean: Estimate, short: Estimate | None = No
     images = f"{mean.images:,}"
     if mean.of_images is not None:
         images += f" of {mean.of_images:,}"
-    cells = [name, images, f"{mean.mean:.2f}", f"{mean.stderr:.2f}"]
+    cells = [name, images, f"{mean.mean:.2f}", mean.error]
     if len(table.columns) > len(cells):
         cells.append("" if short is None else f"{short.mean:.3f} ± {short.stderr:.3f}")
     table.add_row(*cells)

@@ -96,6 +96,8 @@ class Evaluate:
                 raise UserError(
                     f"task.parts must be some of {', '.join(get_args(Part))}, got {part!r}"
                 )
+        if parts is not None and len(set(parts)) < len(parts):
+            raise UserError(f"task.parts must name each part once, got {list(parts)}")
         if parts is not None and not parts:
             raise UserError("task.parts must name a part or be null, got none")
         self.parts = None if parts is None else tuple(parts)
@@ -229,7 +231,7 @@ class Evaluate:
             numbers["exact"] = exact_numbers(found.exact)
             told.append(exact_in_words(found.exact))
         table.caption = "; ".join(filter(None, told))
-        if table.row_count:
+        if table.row_count or table.caption:
             findings.tables.append(table)
 
     def _show_gap(

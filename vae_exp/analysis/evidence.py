@@ -41,8 +41,10 @@ class LogEvidence:
             ("ELBO", below),
             ("the gap between them", apart),
         ):
-            table.add_row(name, f"{number.mean:.2f}", f"{number.stderr:.2f}")
-        shares = {percent: share_of_worst(found.log_p_x - elbo, percent) for percent in (1, 5)}
+            table.add_row(name, f"{number.mean:.2f}", number.error)
+        gap = found.log_p_x - elbo
+        told_of = [percent for percent in (1, 5) if len(x) * percent >= 100]  # one image or more
+        shares = {percent: share_of_worst(gap, percent) for percent in told_of}
         for percent, share in shares.items():
             table.add_row(f"share of it in the worst {percent} % of images", f"{share:.0%}", "")
         missing = int((~found.converged).sum())

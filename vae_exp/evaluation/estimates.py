@@ -35,11 +35,13 @@ class Estimate:
         """For metrics.json."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    @property
+    def error(self) -> str:
+        """The standard error in words; of one image there is none."""
+        return "" if math.isnan(self.stderr) else f"{self.stderr:.2f}"
+
     def __str__(self) -> str:
-        error = (
-            "" if math.isnan(self.stderr) else f" ± {self.stderr:.2f}"
-        )  # of one image there is none
-        return f"{self.mean:.2f}{error}"
+        return f"{self.mean:.2f} ± {self.error}".removesuffix(" ± ")
 
 
 def estimate(

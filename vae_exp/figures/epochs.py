@@ -1,5 +1,6 @@
 """Bounds and the truth over the epochs of a run."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,11 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("epoch", fontsize=8)
     last = found[-1]["log_p_x"]
-    error = "" if last.get("stderr") is None else f" ± {last['stderr']:.1f}, which moves them all"
+    error = (
+        ""
+        if math.isnan(last.get("stderr") or math.nan)
+        else f" ± {last['stderr']:.1f}, which moves them all"
+    )
     caption(
         fig,
         plain(about),

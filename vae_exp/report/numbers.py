@@ -73,11 +73,17 @@ def _evidence(looks: list[PastLook]) -> tuple[Any, Any]:
         own, lacks = look.numbers.get("log_p_x"), look.numbers.get("gap")  # of task=evidence
         if look.task == "evaluate":
             bounds = _dict(look.numbers.get("estimates"))
-            own = look.numbers.get("exact", bounds.get("AIS"))
             lacks = _dict(bounds.get("ELBO")).get("below_truth")
-        if is_estimate(own) and is_estimate(lacks) and _count(own) > _count(best[0] or {}):
+            truth = "modes" if str(_dict(lacks).get("estimator")).startswith("modes") else "AIS"
+            own = look.numbers.get("exact", bounds.get(truth))
+        if is_estimate(own) and _rank(own, lacks) > _rank(*best):
             best = own, lacks
     return best
+
+
+def _rank(own: Any, lacks: Any) -> tuple[bool, int]:
+    """A look that knows both numbers goes before one that knows log p(x) alone."""
+    return is_estimate(lacks), _count(own or {})
 
 
 def _count(estimate: Mapping[str, Any]) -> int:
@@ -158,7 +164,7 @@ def _bounds(look: PastLook) -> Markup:
     further = {key: node for key, node in look.numbers.items() if key not in TOLD_APART}
     return joined(
         [
-            table(head, rows, caption=caption),
+            table(head, rows, caption=caption) if rows else None,
             estimate_table(estimates_in(further), "nats per image"),
         ]
     )
@@ -178,7 +184,7 @@ def gap(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Sectio
             "the true posterior, in nats."
         )
     ]
-    evaluated = named(looks, "evaluate")
+    evaluated = [look for look in named(looks, "evaluate") if look.numbers.get("gap")]
     for look in evaluated:
         if len(evaluated) > 1:
             parts.append(tag("h3", look.heading))

@@ -71,8 +71,21 @@ class ExactEvidence(pl.Callback):
                 f"callbacks=exact_evidence needs latent_dim 1 to {MOST_DIMS}, got "
                 f"{pl_module.model.latent_dim}"
             )
+        self._refuse_impatience(trainer)
         if self.best_by == "log_p_x":
             pl_module.judge = LOG_P_X
+
+    def _refuse_impatience(self, trainer: pl.Trainer) -> None:
+        """Raise UserError if a callback would give up before log p(x) is found a second time."""
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            patience = getattr(other, "patience", None)
+            waits = getattr(other, "monitor", None) == LOG_P_X
+            if waits and patience is not None and patience < self.every:
+                raise UserError(
+                    f"callbacks.exact_evidence.every={self.every}: log p(x) is found too seldom "
+                    f"for a callback that waits {patience} epochs for it; give a smaller every, or "
+                    "a larger patience"
+                )
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find them if it is this epoch's turn, and log them."""
@@ -101,7 +114,7 @@ class ExactEvidence(pl.Callback):
         newest = self.found[-1]
         log_p_x, elbo = newest["log_p_x"], newest["elbo"]
         return (
-            f"first {log_p_x['images']:,} at epoch {newest['epoch']}: "
+            f"of {log_p_x['images']:,} validation images at epoch {newest['epoch']}: "
             f"log p(x) {log_p_x['mean']:.2f}, ELBO {elbo['mean']:.2f}"
         )
 
