@@ -25,7 +25,7 @@ ELBO = "ELBO of 10,000 images"
 SVI = "SVI, 1,000 half images, K = 16, a step"
 SVI_STEPS = 20
 
-# Ends the process where the first step has its loss: what looks at the model before takes none.
+# Ends the process as soon as the first step has its loss. What looks at the model before has none.
 STOP_AT_FIRST_STEP = """
 import os, runpy, sys
 import torch

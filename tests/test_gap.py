@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from vae_exp.evaluation.exact import evidence
+from vae_exp.evaluation.frozen import frozen
 from vae_exp.evaluation.gap import OUTSIDE, PARTS, _Fits, inference_gap
 from vae_exp.inference import svi
 from vae_exp.inference.quadrature import hermite_elbo
@@ -147,3 +148,19 @@ def test_the_elbo_of_many_dimensions_is_the_same_number_for_the_same_q() -> None
     whole = fits.elbo(q, torch.arange(4))
     some = torch.tensor([1, 3])
     torch.testing.assert_close(fits.elbo(q.at(some), some), whole[some])
+
+
+def test_a_frozen_models_weights_ask_for_gradients_again_after_an_error() -> None:
+    model = vae()
+    model.requires_grad_(True)
+    model.decoder.parameters_of_x.bias.requires_grad_(False)
+
+    def fails() -> None:
+        with frozen(model):
+            assert not any(parameter.requires_grad for parameter in model.parameters())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (name != "decoder.parameters_of_x.bias")

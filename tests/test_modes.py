@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_exp.analysis.bounds_shown import FAR, agreement
 from vae_exp.evaluation import exact, modes
 from vae_exp.inference.ais import Annealed
-from vae_exp.inference.modes import AtModes, mixture_at_modes, weigh
+from vae_exp.inference.modes import AtModes, _scales, mixture_at_modes, weigh
 from vae_exp.probability.gaussians import DiagonalGaussian, StandardGaussian
 from vae_exp.probability.student_t import StudentTMixture
 
@@ -125,3 +125,13 @@ def test_images_on_which_two_estimators_disagree_are_named() -> None:
     annealed = Annealed(log_weights.logsumexp(0) - math.log(64), log_weights, zeros + 0.6)
     assert agreement(found, annealed)["disagree"] == [2]
     assert agreement(found, annealed)["modes_minus_ais"]["stderr"] * 4 > FAR * 0.02
+
+
+def test_at_a_saddle_no_direction_is_wider_than_the_widest_one_of_q() -> None:
+    q = DiagonalGaussian(torch.zeros(1, 2), torch.tensor([[-2.0, -1.0]]))
+
+    def saddle(z: Tensor) -> Tensor:
+        return -50 * z[..., 0].square() + 1e-3 * z[..., 1].square()
+
+    scale = _scales(saddle, q)[0]
+    torch.testing.assert_close(scale, torch.diag(torch.tensor([0.1, math.exp(-1)])))

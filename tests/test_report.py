@@ -523,3 +523,15 @@ def test_a_part_of_an_evaluation_is_told_and_what_it_left_out_is_still_offered(
     gap = str(numbers.gap(looks, Pictures(tmp_path, looks), commands).body)
     assert "The gap was not measured" in gap
     assert "<table" not in gap
+
+
+def test_a_mean_that_was_told_from_a_part_of_the_images_says_so(tmp_path: Path) -> None:
+    told = {"mean": -145.4, "stderr": 0.6, "images": 500, "of_images": 10_000, "samples": 1000}
+    metrics = {
+        "test": {},
+        "analyses": {"evaluate": {"estimates": {"IWAE-1000": told}, "gap": {"amortisation": told}}},
+    }
+    looks, commands = looks_of(metrics), Commands(tmp_path)
+    assert "500 of 10,000" in str(numbers.section(metrics, looks, commands).body)
+    gap = str(numbers.gap(looks, Pictures(tmp_path, looks), commands).body)
+    assert "500 of 10,000" in gap

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,18 @@ def test_all_images_give_their_own_mean() -> None:
     assert Regression(values, [known]).mean("x") == estimate(values, "x")
     assert Regression(values[:50], []).mean("x") == estimate(values[:50], "x")
     assert Regression(values[:5], [known]).mean("x") == estimate(values[:5], "x")
+
+
+def test_the_error_is_that_of_double_sampling() -> None:
+    known, values, _ = population(60, 1)
+    other = known.square().flip(0)
+    found = Regression(values[:40], [known, other]).mean("x")
+    columns = np.stack([np.ones(60), known.numpy(), other.numpy()], 1)
+    fit, squares, *_ = np.linalg.lstsq(columns[:40], values[:40].numpy())
+    told = columns @ fit
+    expected = squares[0] / (40 - 3) / 40 + told.var(ddof=1) / 60  # Cochran 1977, 12.6
+    assert found.mean == pytest.approx(told.mean())
+    assert found.stderr == pytest.approx(math.sqrt(expected))
 
 
 @pytest.mark.parametrize("by_class", [False, True])

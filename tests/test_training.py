@@ -187,6 +187,21 @@ def test_one_cycle_rises_to_lr_and_falls() -> None:
     assert rates[-1] < 1e-3
 
 
+def test_the_mean_square_of_a_gradient_keeps_the_share_beta2() -> None:
+    model = small_model()
+    optimizer, _ = AdamOneCycle(0.1, beta2=0.9).build(model, steps=100)
+    for gradient in (2.0, 1.0):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+    expected = 0.9 * 0.1 * 2.0**2 + 0.1 * 1.0**2
+    for parameter in model.parameters():
+        mean_square = optimizer.state[parameter]["exp_avg_sq"]
+        torch.testing.assert_close(mean_square, torch.full_like(parameter, expected))
+    with pytest.raises(UserError, match="beta2 must be between 0 and 1, got 1"):
+        AdamOneCycle(beta2=1.0)
+
+
 def test_only_the_encoder_decays() -> None:
     model = small_model()
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}

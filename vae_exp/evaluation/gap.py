@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae_exp.evaluation.frozen import frozen
 from vae_exp.inference import svi
 from vae_exp.inference.progress import Progress
 from vae_exp.inference.quadrature import AT_ONCE, elbo_with_error, has_rule
@@ -113,16 +114,14 @@ def inference_gap(
     on in at most ``rounds`` rounds, the first of a quarter of them, till a round does not help;
     ``Best.moved`` tells what the last one did. A fit never ends below where it started.
     """
-    frozen = [parameter.requires_grad for parameter in model.parameters()]
-    model.requires_grad_(False)
     gaps = []
-    for first in range(0, len(x), BLOCK):
-        fits = _Fits(model, x[first : first + BLOCK], starts, steps, samples, rounds, seed, first)
-        gaps.append(fits.gap(flow and model.latent_dim > 1))
-        if progress is not None:
-            progress(min(1.0, (first + BLOCK) / len(x)))
-    for parameter, required in zip(model.parameters(), frozen, strict=True):
-        parameter.requires_grad_(required)
+    with frozen(model):
+        for first in range(0, len(x), BLOCK):
+            some = x[first : first + BLOCK]
+            fits = _Fits(model, some, starts, steps, samples, rounds, seed, first)
+            gaps.append(fits.gap(flow and model.latent_dim > 1))
+            if progress is not None:
+                progress(min(1.0, (first + BLOCK) / len(x)))
     return Gap(
         combined(torch.cat, [gap.encoder for gap in gaps]),
         torch.cat([gap.elbo_encoder for gap in gaps]),

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from vae_exp.errors import check_positive
 from vae_exp.evaluation import ais
+from vae_exp.evaluation.frozen import frozen
 from vae_exp.inference import svi
 from vae_exp.inference.ais import Annealed
 from vae_exp.inference.modes import STARTS, AtModes, mixture_at_modes, weigh
@@ -31,24 +32,22 @@ def evidence(
     """
     check_positive("samples", samples)
     check_positive("starts", starts)
-    frozen = [parameter.requires_grad for parameter in model.parameters()]
-    model.requires_grad_(False)
-    prior, parts = model.prior, []
-    for first in range(0, len(x), BLOCK):
-        block = x[first : first + BLOCK].to(model.device)
-        draws = generator(seed, "modes", first)
+    parts = []
+    with frozen(model):
+        prior = model.prior
+        for first in range(0, len(x), BLOCK):
+            block = x[first : first + BLOCK].to(model.device)
+            draws = generator(seed, "modes", first)
 
-        def log_joint(z: Tensor, block: Tensor = block) -> Tensor:
-            return model.joint_log_density(block, z)
+            def log_joint(z: Tensor, block: Tensor = block) -> Tensor:
+                return model.joint_log_density(block, z)
 
-        with torch.no_grad():
-            encoder = svi.diagonal_of(model.posterior(block))
-        mixture = mixture_at_modes(log_joint, encoder, prior, draws, starts=starts)
-        parts.append(weigh(log_joint, mixture, prior, samples, draws))
-        if progress is not None:
-            progress(min(1.0, (first + BLOCK) / len(x)))
-    for parameter, required in zip(model.parameters(), frozen, strict=True):
-        parameter.requires_grad_(required)
+            with torch.no_grad():
+                encoder = svi.diagonal_of(model.posterior(block))
+            mixture = mixture_at_modes(log_joint, encoder, prior, draws, starts=starts)
+            parts.append(weigh(log_joint, mixture, prior, samples, draws))
+            if progress is not None:
+                progress(min(1.0, (first + BLOCK) / len(x)))
     return AtModes.joined(parts)
 
 

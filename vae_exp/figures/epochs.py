@@ -57,11 +57,8 @@ def evidence_by_epoch(found: Sequence[dict[str, Any]], samples: int, about: str)
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("epoch", fontsize=8)
     last = found[-1]["log_p_x"]
-    error = (
-        ""
-        if math.isnan(last.get("stderr") or math.nan)
-        else f" ± {last['stderr']:.1f}, which moves them all"
-    )
+    stderr = last.get("stderr") or math.nan  # of one image there is none
+    error = "" if math.isnan(stderr) else f" ± {stderr:.1f}, which moves them all"
     caption(
         fig,
         plain(about),

@@ -12,7 +12,7 @@ LABELS = {
     "kl": "KL(q(z | x) ‖ p(z))",
     "log_p_x": "log p(x)",
 }
-PARTS_OF_ESTIMATES = ("mean", "stderr", "images", "estimator", "samples", "seed")
+PARTS_OF_ESTIMATES = ("mean", "stderr", "images", "estimator", "samples", "seed", "of_images")
 LONGEST = 1 << 63
 DIGITS = (2, 5)  # after the point, at least and at most
 
@@ -82,7 +82,7 @@ def estimate_table(
 ) -> Markup | None:
     """A row an estimate: its name, the number, its images and how it was made; None without any."""
     lines = [
-        (name, numeric(mean_and_error(found)), numeric(_images(found)), made_by(found))
+        (name, numeric(mean_and_error(found)), numeric(images_in(found)), made_by(found))
         for name, found in rows
     ]
     if not lines:
@@ -90,9 +90,10 @@ def estimate_table(
     return table((what, "mean ± standard error", "images", "how"), lines, caption=caption)
 
 
-def _images(estimate: Mapping[str, Any]) -> str:
-    images = estimate.get("images")
-    return shown(images) if is_number(images) else ""
+def images_in(estimate: Mapping[str, Any]) -> str:
+    """How many images an estimate is of: "500 of 10,000" if it was told from a part of them."""
+    counts = [estimate.get(key) for key in ("images", "of_images")]
+    return " of ".join(shown(count) for count in counts if is_number(count))
 
 
 def numeric(text: object) -> Markup:

@@ -11,6 +11,7 @@ from vae_exp.report.estimates import (
     LABELS,
     estimate_table,
     estimates_in,
+    images_in,
     is_estimate,
     is_number,
     mean_and_error,
@@ -48,12 +49,12 @@ def tiles(metrics: Mapping[str, Any], looks: list[PastLook], commands: Commands)
 def _tile(name: str, found: Any, missing: object) -> Markup:
     if not is_estimate(found):
         return tag("div", tag("dt", name), tag("dd", missing, class_="how"))
-    images = found.get("images")
+    images = images_in(found)
     how = ", ".join(
         filter(
             None,
             [
-                f"nats per image, {shown(images)} images" if is_number(images) else "nats",
+                f"nats per image, {images} images" if images else "nats",
                 str(found.get("estimator", "")),
             ],
         )
@@ -171,9 +172,9 @@ def _bounds(look: PastLook) -> Markup:
 
 
 def _cells(found: Mapping[str, Any]) -> tuple[Markup, ...]:
-    counts = [found.get(key) for key in ("images", "samples")]
-    texts = [shown(count) if is_number(count) else "" for count in counts]
-    return tuple(map(numeric, (mean_and_error(found), *texts)))
+    samples = found.get("samples")
+    drawn = shown(samples) if is_number(samples) else ""
+    return tuple(map(numeric, (mean_and_error(found), images_in(found), drawn)))
 
 
 def gap(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Section:
@@ -190,7 +191,7 @@ def gap(looks: list[PastLook], pictures: Pictures, commands: Commands) -> Sectio
             parts.append(tag("h3", look.heading))
         measured = _dict(look.numbers.get("gap"))
         rows = [
-            (name, numeric(mean_and_error(found)), numeric(_count(found)), OF_GAP.get(name, ""))
+            (name, numeric(mean_and_error(found)), numeric(images_in(found)), OF_GAP.get(name, ""))
             for name, found in measured.items()
             if is_estimate(found)
         ]

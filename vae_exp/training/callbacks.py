@@ -119,15 +119,11 @@ class EpochProgress(pl.Callback):
             text += f", validation {bounds[f'val/{name}']:.2f}"
             if name != "elbo":
                 text += f"; ELBO validation {bounds['val/elbo']:.2f}"
-        text += "".join(f"; {told}" for told in map(_told, self._others(trainer)) if told)
+        text += "".join(f"; {told}" for told in _told(trainer))
         if self.bar is not None:
             self.bar.update(self.task, description=text)
         elif not self.console.is_terminal and (epoch % self.every == 0 or epoch == self.epochs):
             self.console.print(text, highlight=False, soft_wrap=True)
-
-    def _others(self, trainer: pl.Trainer) -> list[pl.Callback]:
-        others: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        return others
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Put the terminal back, also after an exception."""
@@ -136,9 +132,10 @@ class EpochProgress(pl.Callback):
             self.bar = None
 
 
-def _told(callback: pl.Callback) -> str:
-    """What a callback tells of this epoch, if it tells anything."""
-    return str(getattr(callback, "told", ""))
+def _told(trainer: pl.Trainer) -> list[str]:
+    """What callbacks tell of this epoch, those that tell anything."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [each.told for each in callbacks if hasattr(each, "told")]
 
 
 class FiguresDuringTraining(pl.Callback):

@@ -73,7 +73,7 @@ def fit(
 
     Without more it is the ELBO by Adam at 1e-3. Returns the mean bound of every epoch in nats per
     image; ``after_epoch`` is told each as (epoch, bound). With the same seed and settings the
-    weights are those of ``python -m vae_exp``.
+    weights are those of the last step of ``python -m vae_exp``, which averages them by default.
     """
     objective = objective or ELBO()
     batches = math.ceil(len(x) / batch_size)

@@ -149,7 +149,7 @@ def report(trained: Trained, folder: Path) -> None:
 
 
 def describe_best(trained: Trained) -> dict[str, Any]:
-    """The highest bound of an epoch on the validation images, and which bound it is."""
+    """What chose the best epoch, a bound or log p(x) of validation images, and how high it was."""
     objective, value = trained.module.objective, trained.checkpoints.best
     best: dict[str, Any] = {"by": trained.module.judge, "value": value}
     if trained.module.judge == LOG_P_X:
