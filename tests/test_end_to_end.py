@@ -230,5 +230,7 @@ def test_evaluation_ranks_the_bounds_below_the_exact_evidence(
     assert abs(below["AIS"]["mean"]) < 0.1 + 3 * below["AIS"]["stderr"]
     assert found["exact"]["images_beyond_tolerance"] == 0
     assert found["estimates"]["IWAE-100"]["samples"] == 100
+    asked = {name: number["images"] for name, number in found["estimates"].items()}
+    assert asked == {"ELBO": 60, "IWAE-1": 60, "IWAE-100": 60, "IWAE-200": 20, "AIS": 10}
     assert all(part["mean"] > -1e-3 for part in found["gap"].values())
     assert all(ink(run / path) > 0.01 for path in found["figures"])

@@ -54,9 +54,9 @@ class Evaluate:
     """ELBO, IWAE-k, AIS and the exact evidence of the test images, and the inference gap's parts.
 
     ELBO and the exact evidence are of the first ``images`` test images (null: all), IWAE-k for k
-    in ``iwae`` of the first ``iwae_images``, AIS and IWAE-``long_iwae`` of the first
-    ``ais_images``, importance sampling about the modes of the first ``modes_images``, the gap of
-    the first ``gap_images``. From these the means of all ``images`` are told by a regression on
+    in ``iwae`` of the first ``iwae_images``, AIS of the first ``ais_images``, importance sampling
+    about the modes of the first ``modes_images``, the gap and IWAE-``long_iwae`` of the first
+    ``gap_images``. From these the means of all ``images`` are told by a regression on
     the ELBO and the exact evidence. ``parts`` are what is done; null: what suits the model. With
     ``gap_flow`` a flow is fitted too, which tells whether q that bend are what the Gaussians lack.
     """
@@ -175,7 +175,7 @@ class Evaluate:
                 found.ladder = importance.iwae_ladder(
                     model, few, self.iwae, seed=seed, progress=stage("IWAE")
                 )
-                few = images[: self.ais_images]
+                few = images[: self.gap_images]
                 found.long = importance.iwae(model, few, k, seed=seed, progress=stage(f"IWAE-{k}"))
             if "ais" in parts:
                 few = images[: self.ais_images]

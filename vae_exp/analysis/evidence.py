@@ -46,7 +46,8 @@ class LogEvidence:
         told_of = [percent for percent in (1, 5) if len(x) * percent >= 100]  # one image or more
         shares = {percent: share_of_worst(gap, percent) for percent in told_of}
         for percent, share in shares.items():
-            table.add_row(f"share of it in the worst {percent} % of images", f"{share:.0%}", "")
+            carried = f"share of it in the worst {percent} % of images"
+            table.add_row(carried, f"{100 * share:.0f} %", "")
         missing = int((~found.converged).sum())
         told = [
             f"each log p(x) to {found.error.max():.1g} nats",
