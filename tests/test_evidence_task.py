@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from vae_exp.analysis.base import Findings
-from vae_exp.analysis.evaluate import Evaluate
+from vae_exp.analysis.evaluate import Evaluate, Part
 from vae_exp.analysis.evidence import LogEvidence
 from vae_exp.data import Splits, from_arrays, load_splits
 from vae_exp.errors import UserError
@@ -76,6 +76,17 @@ def test_it_says_if_log_p_x_is_only_a_bound(latent_dim: int, said: bool) -> None
 def test_a_density_is_called_one() -> None:
     assert "that of a density" in printed(LogEvidence(images=3)(*grey(), 0))
     assert "density" not in printed(LogEvidence(images=3)(*binary(2), 0))
+
+
+def test_the_worst_amortised_images_are_the_worst_of_those_that_were_fitted() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 3), dtype=np.uint8)
+    sizes = {"train_size": 10, "validation_size": 4, "test_size": 40}
+    splits = load_splits(source=from_arrays(pixels), **sizes)
+    parts: list[Part] = ["elbo", "exact", "gap"]
+    figures = Evaluate(parts=parts, gap_images=25)(binary(2)[0], splits, 0).figures
+    assert "40 test images, parts by the first 25" in figures["gap"].get_supxlabel()
+    assert "first 25 test images" in figures["worst_amortised"].get_supxlabel()
+    assert "40 test images" not in figures["worst_amortised"].get_supxlabel()
 
 
 @pytest.mark.parametrize("parts", [["gap", "gap"], ["nope"], []])

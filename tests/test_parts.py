@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vae_exp import parts
+from vae_exp.config import composing
 from vae_exp.errors import UserError
 from vae_exp.models.contracts import Prior
 from vae_exp.models.vae import VAE
@@ -227,3 +228,10 @@ def test_a_part_of_another_kind_is_refused() -> None:
 def test_a_plugin_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"^plugins: 'no_such_module' cannot be imported"):
         parts.trust(["no_such_module"])
+
+
+@pytest.mark.parametrize("name", composing.choices("callbacks"))
+def test_a_file_of_conf_is_read_as_hydra_composes_it(name: str) -> None:
+    overrides = composing.parse([f"callbacks={name}"])
+    composed = composing.plain_config(composing.composed(overrides))["callbacks"]
+    assert parts.choice("callbacks", name) == composed

@@ -264,10 +264,11 @@ class Evaluate:
         errors = errors_in_words(gap, len(log_p_x))
         table.caption = f"{best_in_words(gap, log_p_x, truth.name)}; {errors}"
         findings.tables.append(table)
-        remark = model.likelihood_family.remark
-        about = (splits.caption, f"{which(means)} ({splits.test.origin})", remark)
-        caption = tuple(text for text in about if text)
-        findings.figures["gap"] = gap_figure(means, truth.name, caption)
-        findings.figures["worst_amortised"] = worst_figure(
-            model, images, gap, parts, (*caption, errors), seed
-        )
+
+        def caption(shown: str, *more: str) -> tuple[str, ...]:
+            told = (f"{shown} ({splits.test.origin})", model.likelihood_family.remark, *more)
+            return (splits.caption, *(text for text in told if text))
+
+        findings.figures["gap"] = gap_figure(means, truth.name, caption(which(means)))
+        fitted = caption(f"first {len(log_p_x):,} test images", errors)
+        findings.figures["worst_amortised"] = worst_figure(model, images, gap, parts, fitted, seed)
