@@ -14,8 +14,9 @@ from small_models import SHAPE, binary_images, small
 from test_contracts import combinations, names, part
 from torch import Tensor
 
-from vae_exp.analysis.base import Origin, look_at
+from vae_exp.analysis.base import Findings, Origin, look_at
 from vae_exp.data import Splits, load_splits
+from vae_exp.data.splits import About
 from vae_exp.evaluation import ais, completion, diagnostics
 from vae_exp.evaluation.completion import Masked
 from vae_exp.evaluation.estimates import elbo_terms
@@ -163,6 +164,27 @@ def test_a_question_is_put_to_a_model_wherever_it_is(name: str, splits: Splits) 
         look = look_at(analysis, model, splits, 0, Origin(0))
         assert model.device == device
     assert look.findings.figures or look.findings.tables
+
+
+class AsksWhere:
+    """A question whose answer is the device of the model that it is put to."""
+
+    name = "where"
+
+    def unsuited(self, model: VAE, splits: Splits | About) -> str | None:
+        return None
+
+    def __call__(self, model: VAE, splits: Splits, seed: int) -> Findings:
+        return Findings(numbers={"device": model.device.type})
+
+
+def test_an_analysis_finds_the_model_on_the_processor(splits: Splits) -> None:
+    model = VAE(2, Encoder((5,)), Decoder((5,)))
+    with elsewhere() as device:
+        model.to(device)
+        look = look_at(AsksWhere(), model, splits, 0, Origin(0))
+        assert model.device == device
+    assert look.findings.numbers == {"device": "cpu"}
 
 
 def test_the_other_device_refuses_what_a_gpu_refuses() -> None:

@@ -97,6 +97,12 @@ def test_a_question_is_put_to_each_finished_job_of_a_sweep(
         assert {f"{look}/exact", f"{look}/estimates/ELBO"} <= set(numbers_of(job))
     line = "run and sweep cannot be given together"
     assert line in refusal("task=evaluate", "sweep=latest", f"run={sweep / '0'}")
+    shutil.copytree(sweep, here / "copy")
+    (here / "copy" / "1" / folders.WEIGHTS).unlink()
+    cli._main(["task=samples", "sweep=copy"])
+    assert "not finished, so not looked at: 1\n" in capfd.readouterr().out
+    drawn = [(here / "copy" / number / "figures").is_dir() for number in "0123"]
+    assert drawn == [True, False, True, True]
 
 
 @pytest.mark.slow
