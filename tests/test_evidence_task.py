@@ -12,7 +12,9 @@ from vae_exp.analysis.evaluate import Evaluate, Part
 from vae_exp.analysis.evidence import LogEvidence
 from vae_exp.data import Splits, from_arrays, load_splits
 from vae_exp.errors import UserError
+from vae_exp.evaluation import ais
 from vae_exp.evaluation.estimates import elbo_terms, share_of_worst
+from vae_exp.evaluation.evidence import evidence as evidence_of_any
 from vae_exp.evaluation.exact import evidence
 from vae_exp.models.likelihoods import GaussianLikelihood
 from vae_exp.models.networks import Decoder, Encoder
@@ -71,6 +73,16 @@ def test_it_says_if_log_p_x_is_only_a_bound(latent_dim: int, said: bool) -> None
     model, splits = binary(latent_dim)
     text = printed(LogEvidence(images=3)(model, splits, 0))
     assert ("a bound from below" in text) is said
+
+
+def test_the_error_of_ais_is_that_of_the_mean_weight_of_its_chains() -> None:
+    model, splits = binary(4)
+    x = splits.test.images[:3]
+    found = evidence_of_any(model, x, seed=2)
+    weights = ais.evidence(model, x, seed=2).log_weights.double().exp()  # [C, 3]
+    expected = weights.std(0) / len(weights) ** 0.5 / weights.mean(0)
+    torch.testing.assert_close(found.error.double(), expected, rtol=1e-4, atol=0)
+    assert (found.error > 0).all()
 
 
 def test_a_density_is_called_one() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vae_exp.evaluation.exact import evidence
 from vae_exp.evaluation.frozen import frozen
-from vae_exp.evaluation.gap import OUTSIDE, PARTS, _Fits, inference_gap
+from vae_exp.evaluation.gap import ELBO_TOLERANCE, OUTSIDE, PARTS, _Fits, inference_gap
 from vae_exp.inference import svi
 from vae_exp.inference.quadrature import hermite_elbo
 from vae_exp.inference.rounds import TOLERANCE
@@ -74,6 +74,9 @@ def test_the_fitted_q_have_the_elbo_that_is_reported() -> None:
     for q, reported in ((gap.diagonal, gap.elbo_diagonal), (gap.full, gap.elbo_full)):
         again = hermite_elbo(lambda z: model.joint_log_density(x, z), q, nodes=40)
         torch.testing.assert_close(again, reported, atol=1e-2, rtol=0)
+        assert ((again - reported).abs() <= gap.error + 1e-4).all()  # and single precision
+    assert (gap.error > 0).all()
+    assert (gap.error <= ELBO_TOLERANCE).all()
 
 
 def test_fitting_leaves_the_model_as_it_was() -> None:
