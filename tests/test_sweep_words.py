@@ -5,7 +5,6 @@ import csv
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,14 +34,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The same, to work in; what a test adds to it is taken away."""
-    monkeypatch.chdir(swept)
-    monkeypatch.setenv("VAE_EXP_DATA", str(swept / "none"))
-    before = set(swept.iterdir())
-    yield swept
-    for path in set(swept.iterdir()) - before:
-        shutil.rmtree(path)
+def here(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in, so that no test sees what another has drawn."""
+    folder = tmp_path / "here"
+    shutil.copytree(swept, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("VAE_EXP_DATA", str(folder / "none"))
+    return folder
 
 
 @pytest.mark.slow
