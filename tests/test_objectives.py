@@ -21,6 +21,7 @@ from vae_exp.models.objectives import (
     IWAE,
     BetaELBO,
     Compiled,
+    Dreams,
     DReG,
     FreeBits,
     Objective,
@@ -56,6 +57,8 @@ BOUNDS = [
     SemiAmortised(5, samples=1),
     SemiAmortised(5, samples=2),
     SemiAmortised(5, lr=0.02),
+    Dreams(0.3),
+    Dreams(1.0),
 ]
 TRAINED = [
     ELBO(2, "monte_carlo"),

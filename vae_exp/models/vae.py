@@ -67,6 +67,8 @@ class VAE(nn.Module):
     z [.., Z] broadcast against each other; x is a flat image of ``shape``.
     """
 
+    step_noise: StepNoise | None = None  # while a training step is made
+
     def __init__(
         self,
         latent_dim: int = 2,
@@ -103,11 +105,13 @@ class VAE(nn.Module):
         A training step enters it. Whatever looks at a model does not, so it sees one function.
         """
         layers = [layer for layer in self.modules() if isinstance(layer, RandomLayer)]
+        self.step_noise = noise
         for layer in layers:
             layer.noise = noise
         try:
             yield
         finally:
+            self.step_noise = None
             for layer in layers:
                 layer.noise = None
 

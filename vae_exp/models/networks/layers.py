@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_exp.errors import UserError
+from vae_exp.probability.distributions import Noise
 from vae_exp.probability.streams import generator
 
 Activation = Literal["tanh", "relu", "gelu", "softplus"]
@@ -60,17 +61,32 @@ class StepNoise:
 
         For a tensor with other axes they are drawn as it is, in every process alike.
         """
-        if self._generator is None:
-            self._generator = generator(*self._stream, device=like.device)
         shape = list(like.shape)
-        shared = self._batch is not None and len(shape) > 1
-        shared = shared and shape[-2] == len(range(self._batch or 0)[self._rows])
+        shared = self._batch is not None and len(shape) > 1 and shape[-2] == self._own
         if shared:
             shape[-2] = self._batch or 0
         draws = torch.rand(
-            shape, generator=self._generator, device=like.device, dtype=torch.float32
+            shape, generator=self._from(like.device), device=like.device, dtype=torch.float32
         )
         return draws[..., self._rows, :] if shared else draws
+
+    def draw(self, noise: Noise, count: int, device: torch.device) -> Tensor:
+        """What samples are made from, one for each of the ``count`` images of a batch: [B, N]."""
+        shared = self._batch is not None and count == self._own
+        images = (self._batch or 0) if shared else count
+        draws = noise.draw(images, generator=self._from(device), device=device)
+        return draws[self._rows] if shared else draws
+
+    @property
+    def _own(self) -> int:
+        """The images of the batch that are this process's."""
+        return len(range(self._batch or 0)[self._rows])
+
+    def _from(self, device: torch.device) -> torch.Generator:
+        """The one stream of the step, on the device that asks first."""
+        if self._generator is None:
+            self._generator = generator(*self._stream, device=device)
+        return self._generator
 
 
 class RandomLayer(nn.Module, ABC):

@@ -22,8 +22,8 @@ class Compiled:
     def __init__(self, objective: Objective):
         if not getattr(objective, "compiles", True):
             raise UserError(
-                f"trainer.compile=true cannot be had with {objective.name}, which takes gradients "
-                "itself: leave it out"
+                f"trainer.compile=true cannot be had with {objective.name}, whose steps are no "
+                "graph: leave it out"
             )
         self.samples = objective.samples
         self.name = objective.name

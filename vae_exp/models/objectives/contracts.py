@@ -13,7 +13,8 @@ Step = int | Tensor  # 0, 1, .. over a run; a tensor [] in a compiled step
 class Objective(Protocol):
     """What training maximises, per image, with its true name: ``elbo``, ``iwae_50``.
 
-    One that takes gradients itself says ``compiles = False``, as torch.compile cannot. One of which
+    One that takes gradients itself, or draws numbers of its own, says ``compiles = False``, as
+    torch.compile cannot. One of which
     the encoder gets no gradient says ``trains_encoder = False``: a run then freezes the encoder.
     The name ``elbo`` is for log_likelihood − kl alone. Another bound has a name of its own, which
     tells every setting that makes it another bound.
