@@ -70,12 +70,24 @@ def sum_over_a_fine_grid(model: VAE, x: Tensor) -> float:
 
 @pytest.mark.slow
 def test_a_narrow_box_between_the_points_of_the_scan_is_inside_the_bracket() -> None:
-    model, x = likely_box(), torch.ones(1, 784, **FLOAT64)
+    model, x = likely_box(half=0.01), torch.ones(1, 784, **FLOAT64)
     truth = sum_over_a_fine_grid(model, x)
     assert evidence(model, x).log_p_x.item() < truth - 100  # the lattice does not see it
     found = certificate(model, x, tolerance=0.05)
     assert found.lower.item() <= truth <= found.upper.item()
     assert found.width.item() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("at", [0.7, 0.72, 0.731, 0.745, 0.75])
+def test_a_box_as_wide_as_two_points_of_the_first_lattice_is_found_without_a_certificate(
+    at: float,
+) -> None:
+    model, x = likely_box(at=at), torch.ones(1, 784, **FLOAT64)
+    truth, found = sum_over_a_fine_grid(model, x), evidence(model, x)
+    assert found.log_p_x.item() == pytest.approx(truth, abs=0.01)
+    assert found.error.item() < 0.01
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
         model.prior_family.reach(),
         model.prior_family.log_tail if discrete else None,
         (lambda z: model.joint_ceiling(z, pixels)) if discrete else None,
+        lambda z: model.decoder(z, pixels),
     )
 
 

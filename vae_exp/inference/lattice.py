@@ -17,9 +17,10 @@ from vae_exp.inference.progress import Progress, share, silent
 from vae_exp.inference.scan import SCAN, scan
 from vae_exp.inference.tiles import SIDE, CountedTable, Support, Table, bound_of, offsets_of
 
-# Side of a tile and points an axis in it: the step halves from 0.06 to 0.0019.
-LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16)))
+# Side of a tile and points an axis in it: the step halves from 0.06 to 0.0005.
+LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16, 32, 64)))
 FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rough themselves
+SLOW, ROUGH = 1e4, 1e-5  # beyond which a sum does not converge as that of a smooth density does
 ENTRIES = 1 << 22  # of the largest table in memory
 
 
@@ -86,12 +87,13 @@ def integrate(
 def _integrate_block(
     source: CountedTable, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
-    support, peak, half_width = scan(source, rows, share(progress, 0.0, 0.5))
+    support, peak, half_width, finely = scan(source, rows, share(progress, 0.0, 0.5))
+    levels = LEVELS[1:] if finely else LEVELS  # the first of these has the points of a fine scan
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
-    for level, (side, per_axis) in enumerate(LEVELS):
+    for level, (side, per_axis) in enumerate(levels):
         report = share(progress, 1 - 0.5 ** (level + 1), 0.5 ** (level + 2))
-        finer_side = LEVELS[min(level + 1, len(LEVELS) - 1)][0]
+        finer_side = levels[min(level + 1, len(levels) - 1)][0]
         cuts = round(side / finer_side)
         sums, bounds = _sum_lattice(source, rows, support, side, per_axis, cuts, report)
         found = sums.moments(side / per_axis)
@@ -104,7 +106,7 @@ def _integrate_block(
             old = result.get(name, value)
             result[name] = torch.where(pending.view(-1, *[1] * (value.dim() - 1)), value, old)
         peak = torch.maximum(peak, sums.unit)
-        support = support.narrow(bounds, peak, pending & ~resolved, cuts, finer_side)
+        support = support.narrow(bounds, peak, pending & ~resolved, cuts, finer_side, beside=finely)
         pending = torch.bincount(support.image, minlength=len(rows)) > 0
         if not pending.any():
             break
@@ -189,11 +191,13 @@ class _Sums:
             (lattices.shape[1] * lattices / total[:, None]).log().abs().amax(1)
             for lattices in (every_second, self.every_fourth)
         )
+        foretold = fourfold**4 / 8
+        slow = twice > SLOW * foretold + ROUGH
         mean = self.first / total[:, None]
         second = self.second / total[:, None, None]
         return {
             "log_p_x": log_integral,
-            "error": torch.maximum(twice, fourfold**4 / 8),
+            "error": torch.maximum(twice, torch.where(slow, fourfold / 4, foretold)),
             "mean": mean,
             "covariance": second - mean[:, :, None] * mean[:, None, :],
             "entropy": log_integral - self.log_density / total,

@@ -10,6 +10,7 @@ from itertools import count as count_up
 import torch
 from torch import Tensor
 
+from vae_exp.inference.detail import FINE, detailed
 from vae_exp.inference.progress import Progress, share, silent
 from vae_exp.inference.tiles import (
     DROPPED,
@@ -32,12 +33,14 @@ ALIKE = 1500  # images of like peaks that are scanned together, far from the ori
 CEILINGS = 256  # tiles at a time
 
 
-def scan(source: CountedTable, rows: Tensor, progress: Progress) -> tuple[Support, Tensor, Tensor]:
+def scan(
+    source: CountedTable, rows: Tensor, progress: Progress
+) -> tuple[Support, Tensor, Tensor, bool]:
     """Look at every tile of a square, which grows for the images that may have mass outside.
 
     These are the images for which the bound on what lies outside is not negligible or, if there is
     no bound, those that have mass in the square's border. Returns the support, the highest log
-    density seen and the half-width searched, [B] each.
+    density seen and the half-width searched, [B] each, and whether a tile had to be scanned finely.
     """
     dims, device = source.table.latent_dim, rows.device
     most = LARGEST if source.table.log_tail is None else FIRST
@@ -46,9 +49,14 @@ def scan(source: CountedTable, rows: Tensor, progress: Progress) -> tuple[Suppor
     left_out, half_width = peak.clone(), peak.clone()
     pending = torch.arange(count, device=device)
     tiles, pairs, seen = [grid(torch.arange(-width, width + 1, device=device), dims)], [], 0
+    finely = False
     for growth in count_up():
         report = share(progress, 1 - 0.5**growth, 0.5 ** (growth + 1))
         top, bound = _scan_ring(source, rows[pending], tiles[-1], peak[pending], report)
+        fine = detailed(source, tiles[-1], SCAN[dims])
+        if len(fine):
+            finely = True
+            top, bound = _scan_finely(source, rows[pending], tiles[-1], fine, top, bound)
         peak[pending] = torch.maximum(peak[pending], top)
         active = bound > peak[pending, None] - DROPPED
         rest = bound.masked_fill(active, -math.inf).logsumexp(1) + dims * math.log(SIDE)
@@ -68,7 +76,19 @@ def scan(source: CountedTable, rows: Tensor, progress: Progress) -> tuple[Suppor
         width = wider
     tile, image = (torch.cat(part) for part in zip(*pairs, strict=True))
     occupied, tile = torch.unique_consecutive(tile, return_inverse=True)
-    return Support(torch.cat(tiles)[occupied], tile, image, left_out), peak, half_width
+    return Support(torch.cat(tiles)[occupied], tile, image, left_out), peak, half_width, finely
+
+
+def _scan_finely(
+    source: CountedTable, rows: Tensor, tiles: Tensor, fine: Tensor, top: Tensor, bound: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same for tiles with more detail; what they hold may reach into the tiles beside them."""
+    seen, held = _scan_tiles(source, rows, tiles[fine], silent, FINE)
+    bound = bound.clone()
+    for index, each in zip(fine, held.unbind(1), strict=True):
+        beside = (tiles - tiles[index]).abs().amax(1) <= 1
+        bound[:, beside] = torch.maximum(bound[:, beside], each[:, None])
+    return torch.maximum(top, seen), bound
 
 
 def _scan_ring(
@@ -141,11 +161,15 @@ def _wider(table: Table, width: int, negligible: float) -> int:
 
 
 def _scan_tiles(
-    source: CountedTable, rows: Tensor, tiles: Tensor, progress: Progress
+    source: CountedTable,
+    rows: Tensor,
+    tiles: Tensor,
+    progress: Progress,
+    per_axis: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The highest log density that was seen, [B], and the highest that a tile can hold, [B, T]."""
     dims = source.table.latent_dim
-    per_axis = SCAN[dims]
+    per_axis = per_axis or SCAN[dims]
     offsets = offsets_of(SIDE, per_axis, dims, rows.device)
     peak, bounds = [], []
     parts = torch.split(tiles, max(1, source.entries // (len(rows) * len(offsets))))

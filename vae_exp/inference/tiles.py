@@ -30,6 +30,8 @@ class Table:
     log_tail: Callable[[float], float | None] | None = None
     # z [G, Z] -> the highest log density of any image at z [G]; None if unknown.
     ceiling: Callable[[Tensor], Tensor] | None = None
+    # z [G, Z] -> what the decoder says of any image at z [G, ..]; None if unknown.
+    outline: Callable[[Tensor], Tensor] | None = None
 
 
 class CountedTable:
@@ -45,6 +47,11 @@ class CountedTable:
         """The highest log density of any image: [G]."""
         assert self.table.ceiling is not None
         return self.table.ceiling(z.to(self.table.dtype))
+
+    def outline(self, z: Tensor) -> Tensor:
+        """What the decoder says, whatever the image: [G, ..]."""
+        assert self.table.outline is not None
+        return self.table.outline(z.to(self.table.dtype))
 
     def __call__(self, rows: Tensor, z: Tensor) -> Tensor:
         self.points += len(z)
@@ -69,12 +76,20 @@ class Support:
         return centre_of(self.tiles[index], side)
 
     def narrow(
-        self, bounds: Tensor, peak: Tensor, pending: Tensor, cuts: int, side: float
+        self,
+        bounds: Tensor,
+        peak: Tensor,
+        pending: Tensor,
+        cuts: int,
+        side: float,
+        *,
+        beside: bool = False,
     ) -> "Support":
         """Cut the tiles into parts of a side and keep those that matter to a pending image.
 
         bounds [P, cuts^Z] and peak [B] are the highest log densities that the parts can hold, and
-        that were seen. An image that would need too many tiles is left with none.
+        that were seen. With ``beside`` the parts beside these are kept too, as edges may lie
+        between their points. An image that would need too many tiles is left with none.
         """
         dims = self.tiles.shape[1]
         matters = bounds > peak[self.image, None] - DROPPED
@@ -87,12 +102,21 @@ class Support:
         kept = matters & pending[self.image, None]
         sizes = torch.bincount(self.image, kept.sum(1), len(peak))
         kept &= (sizes <= TILES)[self.image, None]
-        key, order = torch.sort(key[kept], stable=True)
-        image = self.image[:, None].expand(-1, parts)[kept][order]
-        key, tile = torch.unique_consecutive(key, return_inverse=True)
+        image = self.image[:, None].expand(-1, parts)[kept]
         corner = grid(torch.arange(cuts, device=peak.device), dims)
-        tiles = cuts * self.tiles[key // parts] + corner[key % parts]
-        return Support(tiles, tile, image, left_out)
+        tiles = cuts * self.tiles[key[kept] // parts] + corner[key[kept] % parts]
+        if beside:
+            around = grid(torch.arange(-1, 2, device=peak.device), dims)
+            tiles = (tiles[:, None] + around).flatten(0, 1)
+            image = image.repeat_interleave(len(around))
+        return Support.of(tiles, image, left_out)
+
+    @classmethod
+    def of(cls, tiles: Tensor, image: Tensor, left_out: Tensor) -> "Support":
+        """Pairs of a tile [P, Z] and an image [P], each pair once and in the order of the tiles."""
+        pairs = torch.cat([tiles, image[:, None]], 1).unique(dim=0)
+        tiles, tile = pairs[:, :-1].unique_consecutive(dim=0, return_inverse=True)
+        return cls(tiles, tile, pairs[:, -1], left_out)
 
 
 def bound_of(f: Tensor, axes: tuple[int, ...]) -> Tensor:
