@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_exp.inference.tiles import SIDE, CountedTable, centre_of, offsets_of
 
-FINE = 16  # points an axis of a tile at which the decoder is asked: a lattice of LEVELS
+FINE = 12  # points an axis of a tile at which the decoder is asked, 0.04 apart
 LEAST = 1.0  # in units of what the decoder says, summed: a logit moves a log density by no more
 NEAR = 2 / 3  # of the prior's reach: further out little mass can hide
 NUMBERS = 1 << 24  # that the decoder says at a time, or those of one tile

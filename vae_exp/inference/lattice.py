@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from vae_exp.errors import UserError
+from vae_exp.inference.detail import FINE
 from vae_exp.inference.progress import Progress, share, silent
 from vae_exp.inference.scan import SCAN, scan
 from vae_exp.inference.tiles import SIDE, CountedTable, Support, Table, bound_of, offsets_of
 
 # Side of a tile and points an axis in it: the step halves from 0.06 to 0.0005.
 LEVELS = ((SIDE, 8), *((SIDE / cut, 16) for cut in (1, 2, 4, 8, 16, 32, 64)))
+# After a fine scan: the first has its points, so that what it saw is seen again.
+FINELY = tuple((SIDE / 2**halving, FINE) for halving in range(8))
 FLOOR = 1e-8  # nats: no error is said to be smaller, since bounds on it are rough themselves
 SLOW, ROUGH = 1e4, 1e-5  # beyond which a sum does not converge as that of a smooth density does
 ENTRIES = 1 << 22  # of the largest table in memory
@@ -88,7 +91,7 @@ def _integrate_block(
     source: CountedTable, rows: Tensor, tolerance: float, progress: Progress
 ) -> dict[str, Tensor]:
     support, peak, half_width, finely = scan(source, rows, share(progress, 0.0, 0.5))
-    levels = LEVELS[1:] if finely else LEVELS  # the first of these has the points of a fine scan
+    levels = FINELY if finely else LEVELS
     pending = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     result: dict[str, Tensor] = {}
     for level, (side, per_axis) in enumerate(levels):
