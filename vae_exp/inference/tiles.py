@@ -30,7 +30,7 @@ class Table:
     log_tail: Callable[[float], float | None] | None = None
     # z [G, Z] -> the highest log density of any image at z [G]; None if unknown.
     ceiling: Callable[[Tensor], Tensor] | None = None
-    # z [G, Z] -> what the decoder says of any image at z [G, ..]; None if unknown.
+    # z [G, Z] -> what tells where the decoder changes, whatever the image [G, ..]; None if unknown.
     outline: Callable[[Tensor], Tensor] | None = None
 
 
