@@ -46,6 +46,23 @@ for (const [index, { name, payload, images, seen, log_p_x, log_p_hidden, elbo, e
     near(inference.answer({ x }).posterior.logPx, log_p_x[1], 1e-3);
   });
 
+  test(`${name}: an answer in slices ends as the one in one go, and each slice is small`, () => {
+    for (const hidden of [null, seen]) {
+      inference.between.known.clear();
+      const { posterior: whole } = inference.answer({ x: images[0], seen: hidden });
+      inference.between.known.clear();
+      let [answer, slices, known] = [null, 0, 0];
+      do {
+        answer = inference.answer({ x: images[0], seen: hidden, slice: 20, more: slices > 0 });
+        assert.ok(inference.between.known.size <= known + (hidden === null ? 20 : 40));
+        known = inference.between.known.size;
+        slices += 1;
+      } while (answer.unfinished);
+      assert.equal(answer.posterior.logPx, whole.logPx);
+      assert.ok(known <= 20 || slices > 1);
+    }
+  });
+
   test(`${name}: the best q is no worse than the one that SVI finds`, () => {
     images.forEach((x, n) => {
       const { elbo: found } = inference.fitted({ x });
@@ -69,4 +86,19 @@ test("the posterior's moments and its contours are those of a Gaussian", () => {
   near(modules.shareOutside(shape, q), 0.05, 0.015);
   near(modules.widthRatio(q, covariance), 1, 1e-9);
   near(modules.offset([mean[0] + 2 * Math.sqrt(covariance[0]), mean[1]], mean, [covariance[0], 0, 0, 1]), 2, 1e-9);
+});
+
+test("a posterior that lies beyond what was decoded is said to, after few z", () => {
+  const { payload } = values.models.find(({ payload: { latent_dim } }) => latent_dim === 2);
+  const inference = new modules.Inference(payload);
+  const { pixels } = inference.model;
+  const mode = inference.lattice.edge + 2;
+  const weight = Float64Array.from({ length: 2 * pixels }, (_, k) => (k % 2 ? 0 : mode / pixels));
+  const bias = new Float64Array(pixels).fill(-50); // so far down log σ is a line
+  inference.model.decoder = [{ kind: "linear", weight, bias, inputs: 2, outputs: pixels }];
+  while (!inference.ready) inference.lattice.fill();
+  const { posterior } = inference.answer({ x: new Uint8Array(pixels).fill(1) });
+  assert.ok(posterior.atEdge);
+  assert.equal(posterior.error, Infinity);
+  assert.ok(inference.between.known.size < 20000, String(inference.between.known.size));
 });

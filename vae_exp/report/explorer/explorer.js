@@ -119,25 +119,33 @@ class Explorer {
     this.change(this.state.mode === "hide" ? { seen: bits } : { drawn: bits }, !resting);
   }
 
-  // Ask the worker. A quick answer is asked for again when the hand rests.
-  ask(quick = false) {
+  // Ask the worker. A quick answer is asked for again when the hand rests, and a slow one in parts.
+  ask(quick = false, more = false) {
     clearTimeout(this.resting);
     const { x, seen, state } = this;
     this.best = null;
-    this.asker.ask("answer", { x, seen, quick, seed: state.seed }, (answer, took) => this.heard(answer, took));
+    const question = { x, seen, quick, more, slice: SLICE, seed: state.seed };
+    this.asker.ask("answer", question, (answer, took) => this.heard(answer, took, quick));
     if (quick) this.resting = setTimeout(() => this.ask(), REST);
-    else if (state.fitted && this.ready) {
-      this.layout.status.textContent = "Fitting the best q to this image …";
-      this.asker.ask("fitted", { x, seen }, (best) => this.heardBest(best));
-    }
   }
 
-  heard(answer, took) {
+  heard(answer, took, quick) {
     this.answer = answer;
+    if (!quick && !this.asker.busy.has("answer")) {
+      if (answer.unfinished) this.ask(false, true);
+      else this.askForBest();
+    }
     this.root.dataset.took = took;
     this.shape = answer.posterior === null ? null : shapeOf(answer.posterior);
     this.root.dataset.answers = Number(this.root.dataset.answers ?? 0) + 1;
     this.render();
+  }
+
+  askForBest() {
+    if (!this.state.fitted || !this.ready) return;
+    const { x, seen } = this;
+    this.layout.status.textContent = "Fitting the best q to this image …";
+    this.asker.ask("fitted", { x, seen }, (best) => this.heardBest(best));
   }
 
   heardBest(best) {

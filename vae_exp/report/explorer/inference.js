@@ -1,6 +1,7 @@
 // All that the page asks about one image, whole or with hidden pixels.
 
 const QUICK_BUDGET = 60; // z decoded for an answer while a pen moves
+const SLICE = 800; // z decoded for a part of a refined answer, in a fifth of a second
 const COMPLETIONS = 8;
 const MOST_MODES = 3; // of a posterior, from which a q is fitted
 const NARROW = 0.1; // of the posterior's variance, for a q about one of its modes
@@ -48,13 +49,15 @@ class Inference {
     return true;
   }
 
-  // The answer to { x, seen, quick, seed }; `seen` is null for a whole image.
-  answer({ x, seen = null, quick = false, seed = 0 }) {
+  // The answer to { x, seen, quick, seed }; `seen` is null for a whole image. If it needs more than
+  // `slice` decoded z it is `unfinished`: the same question with `more` goes on, and others need not
+  // wait for all of it.
+  answer({ x, seen = null, quick = false, seed = 0, slice = Infinity, more = false }) {
     const q = encode(this.model, x, seen);
     const answer = { q, encoderMean: pictureAt(this.model, q.mean), elbo: null, posterior: null };
     if (!this.startedTrackers()) return this.withElbo(answer, x, seen, quick);
-    this.between.forget();
-    const settings = { budget: quick ? QUICK_BUDGET : Infinity };
+    if (!more) this.between.forget();
+    const settings = { budget: quick ? QUICK_BUDGET : slice, ahead: !quick };
     if (seen === null) {
       this.whole.update(x);
       answer.posterior = posteriorOf(this.lattice, this.between, this.whole, settings);
@@ -64,12 +67,13 @@ class Inference {
     }
     answer.expected = this.expected(answer.posterior, x, seen);
     answer.draws = this.drawn(answer.posterior, seed, seen === null ? 1 : COMPLETIONS, x, seen);
-    return this.withElbo(answer, x, seen, quick);
+    answer.unfinished = (answer.hidden ?? answer.posterior).unfinished;
+    return this.withElbo(answer, x, seen, quick || answer.unfinished);
   }
 
   withElbo(answer, x, seen, quick) {
     const settings = quick ? { seen, nodes: 5, most: 5 } : { seen };
-    answer.elbo = elboOf(this.model, answer.q, x, settings);
+    answer.elbo = { ...elboOf(this.model, answer.q, x, settings), unfinished: quick };
     return answer;
   }
 
@@ -79,7 +83,13 @@ class Inference {
     const posterior = posteriorOf(this.lattice, this.between, this.visible, { ...settings, seen });
     this.whole.update(x);
     const whole = posteriorOf(this.lattice, this.between, this.whole, settings);
-    return { posterior, logPx: whole.logPx, logPHidden: whole.logPx - posterior.logPx, error: whole.error + posterior.error, quick };
+    return {
+      posterior,
+      logPx: whole.logPx,
+      logPHidden: whole.logPx - posterior.logPx,
+      error: whole.error + posterior.error,
+      unfinished: posterior.unfinished || whole.unfinished,
+    };
   }
 
   // E[x | what is seen]: the visible pixels, and the means of the hidden ones under p(z | visible).

@@ -8,10 +8,13 @@ const DROPPED = 12; // nats below the peak at which the lattice is no longer ref
 const FLOOR = 30; // nats below the peak that a picture shows at places without a value
 const RESOLVED = { 1: 5, 2: 16 }; // points within three standard deviations that make a sum a sum
 const THREE_SIGMA = 4.5; // nats
+const MOST_PLACES = 6000; // of a level: a posterior as wide as this is summed well before
+const AT_THE_EDGE = 1; // halvings of the step, if mass lies beyond what was decoded anyway
 
 // `log_p_x` and its `error` in nats, the points with their weights, the moments. `budget` is the
-// number of z that may be decoded before the best answer so far is returned.
-function posteriorOf(lattice, between, tracker, { seen = null, tolerance = 5e-4, budget = Infinity, levels = LEVELS } = {}) {
+// number of z that may be decoded before the best answer so far is returned, as `unfinished`; with
+// `ahead` it is spent on the level that is too large for it, so that the same question goes on there.
+function posteriorOf(lattice, between, tracker, { seen = null, tolerance = 5e-4, budget = Infinity, ahead = false, levels = LEVELS } = {}) {
   const inked = [];
   tracker.x.forEach((value, d) => {
     if (value && tracker.seen[d]) inked.push(d);
@@ -19,15 +22,31 @@ function posteriorOf(lattice, between, tracker, { seen = null, tolerance = 5e-4,
   let level = coarsest(lattice, tracker.values);
   let error = errorAfter(level, movedFromCoarser(lattice, level), lattice.model.dims);
   let spent = 0;
+  let unfinished = false;
   for (let depth = 1; depth <= levels && error > tolerance; depth++) {
+    if (depth > AT_THE_EDGE && reachesEdge(lattice, level)) break;
     const places = refinedPlaces(level, lattice.model.dims);
-    if (spent + between.lacking(places).length > budget) break;
-    spent += between.learn(places);
+    if (places.length > MOST_PLACES) break;
+    const lacking = between.lacking(places);
+    if (spent + lacking.length > budget) {
+      if (ahead) between.learn(lacking.slice(0, budget - spent));
+      unfinished = true;
+      break;
+    }
+    spent += between.learn(lacking);
     const finer = finerLevel(level, places, lattice, (i, j) => between.logJoint(i, j, tracker, inked, seen));
     error = errorAfter(finer, Math.abs(finer.total - level.total), lattice.model.dims);
     level = finer;
   }
-  return summary(lattice, level, error);
+  return { ...summary(lattice, level, error), unfinished };
+}
+
+// Whether a place that matters lies at the border of what was decoded.
+function reachesEdge(lattice, { values, peak }) {
+  for (const [key, value] of values) {
+    if (value > peak - DROPPED / 2 && Math.hypot(...lattice.z(...placeOf(key))) > lattice.edge - lattice.step) return true;
+  }
+  return false;
 }
 
 // The lattice itself: values of log p(x, z) by place, and the log of their integral.
@@ -126,15 +145,13 @@ function summary(lattice, level, error) {
   const dims = lattice.model.dims;
   const places = [];
   const weights = [];
-  let atEdge = false;
   for (const [key, value] of level.values) {
     if (value < level.peak - DROPPED) continue;
     const place = placeOf(key);
     places.push(place);
     weights.push(Math.exp(value - level.peak));
-    const far = Math.hypot(...lattice.z(...place)) > lattice.edge - lattice.step;
-    if (far && value > level.peak - DROPPED / 2) atEdge = true;
   }
+  const atEdge = reachesEdge(lattice, level);
   const sum = weights.reduce((all, weight) => all + weight, 0);
   weights.forEach((weight, p) => (weights[p] = weight / sum));
   const z = places.map((place) => lattice.z(...place));

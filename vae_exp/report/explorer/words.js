@@ -93,8 +93,8 @@ function widthRatio(q, covariance) {
 }
 
 // How sure a number is, for the small print behind it.
-function errorWords({ error, atEdge = false }) {
+function errorWords({ error, atEdge = false, unfinished = false }) {
   if (atEdge) return "at least: mass reaches the edge of what was searched";
-  if (!Number.isFinite(error)) return "about: refined when your hand rests";
+  if (!Number.isFinite(error)) return unfinished ? "about: refined when your hand rests" : "about";
   return error < 1e-4 ? "± below 0.0001" : `± ${error.toPrecision(1)}`;
 }
