@@ -87,7 +87,7 @@ def columns(jobs: Sequence[Job], asked: Sequence[str] | None = None) -> list[Col
     setting has it.
     """
     found = _grouped(jobs)
-    wanted = {name: name for name in asked} if asked is not None else {LOG_P_X: "evidence/log_p_x"}
+    wanted = _labelled(asked) if asked is not None else {LOG_P_X: "evidence/log_p_x"}
     for column in found:
         its_jobs = [job for setting in column.settings for job in setting.runs.values()]
         for label, name in wanted.items():
@@ -95,6 +95,15 @@ def columns(jobs: Sequence[Job], asked: Sequence[str] | None = None) -> list[Col
             if meant is not None and any(setting.metric(meant) for setting in column.settings):
                 column.extra[label] = meant
     return found
+
+
+def _labelled(names: Sequence[str]) -> dict[str, str]:
+    """Numbers by the last part of their names, as columns are narrow; whole if two are alike."""
+    last = [name.rpartition("/")[2].replace("log_p_x", LOG_P_X) for name in names]
+    return {
+        (short if last.count(short) == 1 else name): name
+        for name, short in zip(names, last, strict=True)
+    }
 
 
 def _grouped(jobs: Sequence[Job]) -> list[Column]:
