@@ -76,14 +76,17 @@ def test_processes_that_share_a_batch_dream_together_what_one_would(kind: str) -
 
 
 def test_an_encoder_learns_the_posteriors_of_a_frozen_decoder_from_dreams() -> None:
-    model = small_model()
-    for weight in model.decoder.parameters():
-        weight.requires_grad_(False)
-    with torch.no_grad():
-        z, x = dream(model, 500, StepNoise(9, 9))
-    before = model.posterior(x).log_prob(z).mean().item()
-    fit(model, X, objective=Dreams(1.0), optimizer=Adam(lr=1e-3), epochs=20, batch_size=20)
-    assert model.posterior(x).log_prob(z).mean().item() > before
+    def learnt(objective: Objective) -> float:
+        """Mean log q(z | x) of other dreams after a fit, in nats."""
+        model = small_model()
+        for weight in model.decoder.parameters():
+            weight.requires_grad_(False)
+        with torch.no_grad():
+            z, x = dream(model, 500, StepNoise(9, 9))
+        fit(model, X, objective=objective, optimizer=Adam(lr=1e-3), epochs=20, batch_size=20)
+        return model.posterior(x).log_prob(z).mean().item()
+
+    assert learnt(Dreams(1.0)) > learnt(ELBO()) + 0.1
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])

@@ -22,10 +22,9 @@ def detailed(source: CountedTable, tiles: Tensor, per_axis: int) -> Tensor:
     They lie well within the prior's reach, and there the decoder changes more from one fine point
     to the next than from one point of the scan to the next, which are farther apart.
     """
-    outline = source.table.outline
     distance: Tensor = torch.linalg.vector_norm(centre_of(tiles, SIDE), dim=1)
     near: Tensor = (distance <= NEAR * source.table.reach).nonzero().flatten()
-    if outline is None or not len(near):
+    if source.table.outline is None or per_axis >= FINE or not len(near):
         return near[:0]
     of_one = FINE ** tiles.shape[1] * source.outline(centre_of(tiles[near[:1]], SIDE)).numel()
     rough = [

@@ -32,8 +32,9 @@ class Integral:
     """log p(x) and the moments of p(z | x), per image, in float64.
 
     ``error`` is the larger of what the last halving of the step changed and what the halving
-    before it foretells, plus a bound on the mass in the tiles that were left out and the rounding
-    of the table. It is infinite if mass reaches the border of the largest square.
+    before it foretells, of a smooth density or of one with edges, plus a bound on the mass in the
+    tiles that were left out and the rounding of the table. It is infinite if mass reaches the
+    border of the largest square.
     """
 
     log_p_x: Tensor  # [B] nats
@@ -181,7 +182,8 @@ class _Sums:
         The points of step h are 2^Z shifted lattices of step 2h and 4^Z of step 4h. How far those
         of step 2h are from the whole is the error, and so is, by the law above, a⁴ / 8 if those
         of step 4h are a away: no accident of where the mass lies between the points hides from
-        all of them.
+        all of them. If those of step 2h are much further away than the law foretells, the density
+        has edges: its error falls as the step does, and is a / 4.
         """
         dims = self.first.shape[1]
         # An image with no tile at all had no peak: its log density is not a number.

@@ -99,11 +99,12 @@ def columns(jobs: Sequence[Job], asked: Sequence[str] | None = None) -> list[Col
 
 def _labelled(names: Sequence[str]) -> dict[str, str]:
     """Numbers by the last part of their names, as columns are narrow; whole if two are alike."""
-    last = [name.rpartition("/")[2].replace("log_p_x", LOG_P_X) for name in names]
-    return {
-        (short if last.count(short) == 1 else name): name
+    last = [name.rpartition("/")[2] for name in names]
+    labels = [
+        {"log_p_x": LOG_P_X}.get(short, short) if last.count(short) == 1 else name
         for name, short in zip(names, last, strict=True)
-    }
+    ]
+    return dict(zip(labels, names, strict=True))
 
 
 def _grouped(jobs: Sequence[Job]) -> list[Column]:

@@ -44,7 +44,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class StepNoise:
-    """The random numbers of the networks in one training step: a function of (seed, step) alone.
+    """The random numbers of one training step but for those of z: a function of (seed, step) alone.
 
     If several processes share a batch, each draws the numbers of all ``batch`` images and takes
     those of its own ``rows``: the processes see together what one process would see alone.
