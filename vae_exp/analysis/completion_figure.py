@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import torch
 from matplotlib.axes import Axes
@@ -55,9 +56,10 @@ def draw(
         ]
     )
     completions = torch.cat([means[:, None], masked.complete(z)[:, :, 0]], 1)
+    near, whole = looks(masked, found)
     return (
-        draw_answer(masked, found, scored, completions[0, 1]),
-        draw_inference(masked, found, scored, completions),
+        draw_answer(masked, found, scored, near, completions[0, 1]),
+        draw_inference(masked, found, scored, whole, completions),
     )
 
 
@@ -68,13 +70,13 @@ def mean_under(masked: Masked, q: Posterior, draws: torch.Generator) -> Tensor:
 
 
 def draw_answer(
-    masked: Masked, found: Inference, scored: dict[str, Score], completed: Tensor
+    masked: Masked, found: Inference, scored: dict[str, Score], shown: Window, completed: Tensor
 ) -> Figure:
     """Two densities of z and two images, side by side."""
     height, width = masked.model.shape[:2]
     fig = figures.figure(10.5, 4.7 * min(TALLEST, max(1.0, height / width)))
     ax, *places = fig.subplots(1, 3, gridspec_kw={"wspace": 0.12})
-    draw_densities(ax, masked, found, scored, only=(JOINT, DIAGONAL))
+    draw_densities(ax, masked, found, scored, shown, only=(JOINT, DIAGONAL))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "borderpad": 0.9}
     ax.legend(frameon=False, fontsize=9, **below)
     titles = (
@@ -90,14 +92,14 @@ def draw_answer(
 
 
 def draw_inference(
-    masked: Masked, found: Inference, scored: dict[str, Score], completions: Tensor
+    masked: Masked, found: Inference, scored: dict[str, Score], shown: Window, completions: Tensor
 ) -> Figure:
     """Every q on the left; on the right completions [2, 1 + C, D], means first, and the trace."""
     fig = figures.figure(10.5, 4.6)
     grid = fig.add_gridspec(2, 2, width_ratios=(1, 1.6), height_ratios=(1.6, 1))
     left = grid[:, 0].subgridspec(2, 1, height_ratios=(6, 1))
     densities = fig.add_subplot(left[0])
-    draw_densities(densities, masked, found, scored)
+    draw_densities(densities, masked, found, scored, shown)
     draw_key(fig.add_subplot(left[1]), densities)
     ax = fig.add_subplot(grid[0, 1])
     labels = ("z ~ diagonal q", "z ~ p(z | visible)")
@@ -109,48 +111,57 @@ def draw_inference(
 
 
 @torch.no_grad()
+def looks(masked: Masked, found: Inference) -> tuple[Window, Window]:
+    """p(z, visible pixels) and every q but the encoder's, where they are not negligible.
+
+    The second window holds the encoder's q too, if that leaves the others their room.
+    """
+    densities = {JOINT: at_rows(masked.log_joint)}
+    densities |= {name: at_rows(q.log_prob) for name, q in found.by_name().items()}
+    encoder = densities.pop(ENCODER)
+    reach = max(REACH, masked.model.prior_family.reach())
+
+    def look(densities: dict[str, LogDensity]) -> Window:
+        if masked.model.latent_dim == 1:
+            return line(densities, reach)
+        return window(widest_plane(found.full), densities, reach)
+
+    near = look(densities)
+    if in_reach(found.encoder.mean[0], near):
+        return near, look(densities | {ENCODER: encoder})
+    return near, near
+
+
 def draw_densities(
     ax: Axes,
     masked: Masked,
     found: Inference,
     scored: dict[str, Score],
+    shown: Window,
     only: Collection[str] = (JOINT, FULL, DIAGONAL, ENCODER),
 ) -> None:
-    """p(z, visible pixels) and every q: contours at matched probability mass, or curves if Z = 1.
+    """The densities of a window: contours at matched probability mass, or curves if Z = 1.
 
-    The encoder's q is drawn if that leaves the others their room, else only its place is told.
+    If the encoder's q is not among them, its place is told.
     """
     dims, place = masked.model.latent_dim, found.encoder.mean[0]
     labels = {name: f"{name}: KL {rounded_kl(score)}" for name, score in scored.items()}
     labels[JOINT] = "p(z | visible)" if dims == 1 else JOINT
-    densities = {JOINT: at_rows(masked.log_joint)}
-    densities |= {name: at_rows(q.log_prob) for name, q in found.by_name().items()}
-    densities = {name: density for name, density in densities.items() if name in only}
-    encoder = densities.pop(ENCODER, None)
-
-    reach = max(REACH, masked.model.prior_family.reach())
-
-    def look(densities: dict[str, LogDensity]) -> Window:
-        if dims == 1:
-            return line(densities, reach)
-        return window(widest_plane(found.full), densities, reach)
-
-    shown = look(densities)
-    if encoder is not None and in_reach(place, shown):
-        shown = look(densities | {ENCODER: encoder})
+    drawn = {name: f for name, f in shown.log_densities.items() if name in only}
+    shown = replace(shown, log_densities=drawn)
     if dims == 1:
         draw_curves(ax, shown, labels)
     else:
         contours.draw_contours(ax, shown, STYLES, labels)
-    if encoder is not None and ENCODER not in shown.log_densities:
+    if ENCODER in only and ENCODER not in drawn:
         at = ", ".join(f"{value:.1f}" for value in place).replace("-", "−")
         where = f"outside, at ({at})" if dims <= 2 else "not in this plane"
         ax.plot([], [], " ", label=f"{labels[ENCODER]}, {where}")
     if dims > 2:
         ax.set_xlabel("widest axis of full q")
         ax.set_ylabel("second widest axis of full q")
-    drawn = "densities" if dims == 1 else "contours hold 50, 80, 95 % of the mass"
-    ax.set_title(f"what the visible pixels say of z\n{drawn}; KL in nats", fontsize=9)
+    lines = "densities" if dims == 1 else "contours hold 50, 80, 95 % of the mass"
+    ax.set_title(f"what the visible pixels say of z\n{lines}; KL in nats", fontsize=9)
 
 
 def rounded_kl(score: Score) -> str:

@@ -22,7 +22,7 @@ from vae_exp import folders, knobs, parts, shell
 from vae_exp.cli.options import arguments
 from vae_exp.config import composing, experiments, reading, words
 from vae_exp.errors import Several, UserError
-from vae_exp.surroundings import settle
+from vae_exp.surroundings import settle, sparing_searches
 from vae_exp.training.interrupts import Interrupted, Interrupts
 
 REFUSED = 2
@@ -59,7 +59,7 @@ def main() -> None:
     """
     try:
         settle()
-        with Interrupts():
+        with sparing_searches(), Interrupts():
             _main(sys.argv[1:])
     except UserError as error:
         for each in error.errors if isinstance(error, Several) else [error]:

@@ -5,6 +5,7 @@ log p(hidden | visible) = log p(x) − log p(visible) = log E_{p(z | visible)} p
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from vae_exp.evaluation.exact import evidence, has_grid, is_exact, vae_table
 from vae_exp.inference import svi
 from vae_exp.inference.importance import Importance, doubtful, weigh
-from vae_exp.inference.lattice import integrate
+from vae_exp.inference.lattice import Integral
 from vae_exp.inference.quadrature import elbo_of, elbo_with_error, posterior_grid
 from vae_exp.models.vae import VAE
 from vae_exp.probability.distributions import Posterior, combined
@@ -37,15 +38,20 @@ class Masked:
     x: Tensor
     seen: Tensor
 
-    @property
+    @cached_property
     def pixels(self) -> Tensor:
         """The indices of the visible pixels: [d]."""
         return self.seen.nonzero().flatten()
 
-    @property
+    @cached_property
     def visible(self) -> Tensor:
         """The visible part of every image: [B, d]."""
         return self.x[:, self.pixels]
+
+    @cached_property
+    def exact(self) -> Integral:
+        """log p(visible) of every image, if latent_dim <= 3."""
+        return evidence(self.model, self.visible, self.pixels)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """log p(z, visible pixels): [.., B, Z] -> [.., B] in nats."""
@@ -205,7 +211,7 @@ def scores(
     visible = weighed(log_visible, proposal)
     scored = {}
     if is_exact(model):
-        exact_whole, exact_visible = evidence(model, x), evidence(model, masked.visible, pixels)
+        exact_whole, exact_visible = evidence(model, x), masked.exact
         log_p_visible = exact_visible.log_p_x
         error = exact_whole.error + exact_visible.error
         visible_error = exact_visible.error
@@ -273,7 +279,7 @@ def posterior_points(
     """
     if has_grid(masked.model):
         table = vae_table(masked.model, masked.visible, masked.pixels)
-        grid = posterior_grid(table, integrate(table), 0)
+        grid = posterior_grid(table, masked.exact, 0)
         z, weights = grid.points.to(masked.x), grid.weights
     else:
         proposal = wider(q)

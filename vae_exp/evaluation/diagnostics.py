@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import binom
 from torch import Tensor
 
 from vae_exp.inference.importance import UNRELIABLE
@@ -140,13 +140,21 @@ def histogram_band(count: int, probability: float = 0.95) -> tuple[float, float]
 
     Each bar is Binomial(count, 1 / BINS); Bonferroni makes the probability that of all together.
     """
-    low, high = binom.interval(1 - (1 - probability) / BINS, count, 1 / BINS)
+    low, high = _binomial_interval(1 - (1 - probability) / BINS, count, 1 / BINS)
     return float(low), float(high)
+
+
+def _binomial_interval(probability: float, count: int, share: Any) -> tuple[Any, Any]:
+    """Between which counts Binomial(count, share) lies, as often above it as below."""
+    from scipy.stats import binom  # half a second to import, and most commands need none of it
+
+    low, high = binom.interval(probability, count, share)
+    return low, high
 
 
 def coverage_band(levels: Tensor, count: int, probability: float = 0.95) -> tuple[Tensor, Tensor]:
     """Between which shares the coverage of each level lies, for each level by itself."""
-    low, high = binom.interval(probability, count, levels.numpy())
+    low, high = _binomial_interval(probability, count, levels.numpy())
     return torch.from_numpy(low) / count, torch.from_numpy(high) / count
 
 

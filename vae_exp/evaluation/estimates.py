@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from vae_exp import memory
@@ -109,6 +108,8 @@ def intervals(values: Tensor) -> dict[str, list[float | None]]:
 
     An end is None if it is infinite or if there are too few images to know it.
     """
+    from scipy.stats import binom  # half a second to import, and most commands need none of it
+
     ordered, found = values.sort().values.tolist(), {}
     for name, level in QUANTILES.items():
         low, high = (int(rank) for rank in binom.interval(0.95, len(ordered), level))

@@ -43,6 +43,7 @@ def vae_table(model: VAE, x: Tensor, pixels: Tensor | None = None) -> Table:
         model.prior_family.reach(),
         model.prior_family.log_tail if discrete else None,
         (lambda z: model.joint_ceiling(z, pixels)) if discrete else None,
+        model.log_prior if discrete else None,  # as no probability of an image is above 1
         lambda z: model.decoder(z, some),
     )
 

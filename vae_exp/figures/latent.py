@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
-from scipy.ndimage import uniform_filter
+from numpy.lib.stride_tricks import sliding_window_view
 
 from vae_exp.figures.page import SMALL, Array, Floats, floats, plain
 
@@ -211,7 +211,8 @@ def _label_places(
     seen = ((at >= 0) & (at < cells)).all(1)
     counts = np.zeros((classes.max(initial=0) + 1, cells, cells))
     np.add.at(counts, (classes[seen], *at[seen].T), 1)
-    around = uniform_filter(counts, size=(1, 3, 3), mode="constant")
+    framed = np.pad(counts, ((0, 0), (1, 1), (1, 1)))
+    around = sliding_window_view(framed, (3, 3), axis=(1, 2)).mean((3, 4))
     scores = np.where(counts > 0, around**2 / np.maximum(around.sum(0), 1e-9), 0)
     middles = np.stack(np.meshgrid(*2 * [np.arange(cells) + 0.5], indexing="ij"), -1)
     taken = [(np.array([0, -radius]) - low) / size for radius in RADII]

@@ -4,7 +4,7 @@ import difflib
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -78,6 +78,10 @@ class Style:
             raise UserError(
                 f"figures.cmap must be a colour map of matplotlib, got {self.cmap!r}{hint}"
             )
+
+    def of_screens(self) -> "Style":
+        """The same for what shows PNG files of the usual size alone."""
+        return replace(self, format="png", dpi=DPI)
 
     def file(self, fig: Figure) -> bytes:
         """The figure as a file, of the same bytes each time."""

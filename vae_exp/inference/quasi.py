@@ -9,9 +9,10 @@ error. It is *estimated*: a mode that no point of the scan saw shows in no error
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -103,7 +104,7 @@ class _Mixture:
 
     def sample(self, points: Tensor) -> Tensor:
         """z [S, b, Z] from uniform points [S, Z + 1], the last of which chooses the part."""
-        noise = torch.from_numpy(student.ppf(points[:, :-1].numpy(), FREEDOM)).to(self.mean)
+        noise = torch.from_numpy(_student().ppf(points[:, :-1].numpy())).to(self.mean)
         choice = points[:, -1].to(self.weight).expand(len(self.weight), -1).contiguous()
         part = torch.searchsorted(self.weight.cumsum(1), choice).clamp(max=len(self.weight[0]) - 1)
         image = torch.arange(len(self.weight), device=part.device)[:, None]
@@ -119,7 +120,7 @@ class _Mixture:
         """log weight_k t(z; k): [S, b, K]."""
         square = self.noise_of(z).square()
         log_density = (-(FREEDOM + 1) / 2 * torch.log1p(square / FREEDOM)).sum(-1)
-        constant = z.shape[-1] * float(student.logpdf(0.0, FREEDOM))
+        constant = z.shape[-1] * float(_student().logpdf(0.0))
         log_volume = self.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_parts: Tensor = log_density + constant - log_volume + self.weight.log()
         return log_parts
@@ -275,6 +276,14 @@ def _flattened(log_w: Tensor) -> Tensor:
         enough = 1 / (power * log_w).softmax(0).square().sum(0) >= ENOUGH
         low, high = torch.where(enough, power, low), torch.where(enough, high, power)
     return torch.where(high == 1, high, low) * log_w
+
+
+@cache
+def _student() -> Any:
+    """Student's t with FREEDOM degrees."""
+    from scipy.stats import t  # half a second to import, and a plane needs none of it
+
+    return t(FREEDOM)
 
 
 class _ShiftedSums:

@@ -5,6 +5,7 @@ discrete pixels, the square grows until that mass is negligible.
 """
 
 import math
+from collections.abc import Callable
 from itertools import count as count_up
 
 import torch
@@ -31,6 +32,7 @@ LARGEST = 48.0  # half the side of the largest square, if it is: log N(48; 0, 1)
 SCAN = {1: 12, 2: 3}  # points an axis of a tile in the scan, by dimension
 ALIKE = 1500  # images of like peaks that are scanned together, far from the origin
 CEILINGS = 256  # tiles at a time
+FEW = 200  # images that cost less than a ceiling does, which is left out for them
 
 
 def scan(
@@ -96,11 +98,15 @@ def _scan_ring(
 ) -> tuple[Tensor, Tensor]:
     """As ``_scan_tiles``, but an image is not put to a tile that the ceiling rules out for it.
 
-    The ceiling is the same for all images, so it is cheap. peak [B] is what was seen so far.
+    The roof needs no decoder, and the ceiling is the same for all images. peak [B] is what was seen
+    so far.
     """
-    if source.table.ceiling is None or not peak.isfinite().all():
+    if None in (source.table.roof, source.table.ceiling) or not peak.isfinite().all():
         return _scan_tiles(source, rows, tiles, progress)
-    highest = _ceilings(source, tiles)
+    highest = _highest(source.roof, tiles)
+    [left] = (highest > peak.min() - DROPPED).nonzero(as_tuple=True)
+    if len(left) and len(rows) > FEW:
+        highest[left] = _highest(source.ceiling, tiles[left])
     bound, top = highest.expand(len(rows), -1).clone(), peak.clone()
     groups = torch.split(peak.argsort(), ALIKE)
     for done, group in enumerate(groups):
@@ -113,15 +119,15 @@ def _scan_ring(
     return top, bound
 
 
-def _ceilings(source: CountedTable, tiles: Tensor) -> Tensor:
-    """The highest log density that a tile can hold, whatever the image: [T]."""
+def _highest(ceiling: Callable[[Tensor], Tensor], tiles: Tensor) -> Tensor:
+    """The highest log density that a tile can hold, by that of any image at z [G, Z]: [T]."""
     dims = tiles.shape[1]
     per_axis = SCAN[dims]
     offsets = offsets_of(SIDE, per_axis, dims, tiles.device)
     highest = []
     for part in torch.split(tiles, CEILINGS):
         z = (centre_of(part, SIDE) + offsets[:, None]).reshape(-1, dims)
-        f = source.ceiling(z).view(1, *[per_axis] * dims, len(part))
+        f = ceiling(z).view(1, *[per_axis] * dims, len(part))
         highest.append(bound_of(f, tuple(range(1, dims + 1)))[0])
     return torch.cat(highest)
 

@@ -30,6 +30,8 @@ class Table:
     log_tail: Callable[[float], float | None] | None = None
     # z [G, Z] -> the highest log density of any image at z [G]; None if unknown.
     ceiling: Callable[[Tensor], Tensor] | None = None
+    # z [G, Z] -> the same less tightly, but without asking the decoder; None if unknown.
+    roof: Callable[[Tensor], Tensor] | None = None
     # z [G, Z] -> what tells where the decoder changes, whatever the image [G, ..]; None if unknown.
     outline: Callable[[Tensor], Tensor] | None = None
 
@@ -47,6 +49,11 @@ class CountedTable:
         """The highest log density of any image: [G]."""
         assert self.table.ceiling is not None
         return self.table.ceiling(z.to(self.table.dtype))
+
+    def roof(self, z: Tensor) -> Tensor:
+        """No less than that, and at no cost: [G]."""
+        assert self.table.roof is not None
+        return self.table.roof(z.to(self.table.dtype))
 
     def outline(self, z: Tensor) -> Tensor:
         """What the decoder says, whatever the image: [G, ..]."""

@@ -116,13 +116,19 @@ def about(run: loading.Run, metrics: Mapping[str, Any]) -> About | None:
     return About(source, str(data["binarization"]), str(data.get("trained_on", "")))
 
 
-def keep(look: Look, seed: int, folder: Path, style: Style) -> None:
-    """Save a look's figures and numbers in a run's folder, under its name."""
-    files = {figure_file(name, style): fig for name, fig in look.findings.figures.items()}
-    for path, figure in files.items():
-        write_atomically(folder, path, style.file(figure))
-    about_it = {"seed": seed, "settings": look.settings, "figures": [str(path) for path in files]}
+def keep(look: Look, seed: int, folder: Path, style: Style) -> dict[str, bytes]:
+    """Save a look's figures and numbers in a run's folder, under its name.
+
+    Returns what each figure's file holds.
+    """
+    files = {}
+    for name, figure in look.findings.figures.items():
+        files[name] = style.file(figure)
+        write_atomically(folder, figure_file(name, style), files[name])
+    paths = [str(figure_file(name, style)) for name in files]
+    about_it = {"seed": seed, "settings": look.settings, "figures": paths}
     saving.add_findings(folder, look.name, {**about_it, **look.findings.numbers})
+    return files
 
 
 def show(findings: Findings, folder: Path, style: Style, console: Console) -> None:

@@ -143,10 +143,15 @@ def summary(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def add_figures(writer: SummaryWriter, figures: Mapping[str, Any], step: int) -> None:
-    """Show figures; the same name at several steps makes a slider."""
-    for name, figure in figures.items():
-        writer.add_figure(f"figures/{name}", figure, step, close=False)
+def add_figures(writer: SummaryWriter, pictures: Mapping[str, bytes], step: int) -> None:
+    """Show figures, which are PNG files; the same name at several steps makes a slider."""
+    for name, contents in pictures.items():
+        width, height = Image.open(io.BytesIO(contents)).size
+        image = Summary.Image(
+            encoded_image_string=contents, width=width, height=height, colorspace=4
+        )
+        shown = Summary(value=[Summary.Value(tag=f"figures/{name}", image=image)])
+        writer._get_file_writer().add_summary(shown, step)
 
 
 @torch.no_grad()

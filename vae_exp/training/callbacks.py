@@ -17,6 +17,7 @@ from vae_exp import files
 from vae_exp.analysis.base import Analysis, Look, Origin, answer
 from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import ImageDataModule
+from vae_exp.figures import png
 from vae_exp.folders import EVENTS, within
 from vae_exp.training import board
 from vae_exp.training.module import VAEModule
@@ -160,4 +161,5 @@ class FiguresDuringTraining(pl.Callback):
                 )
             if isinstance(look, Look):
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
-                board.add_figures(writer, look.findings.figures, trainer.global_step - 1)
+                pictures = {name: png(figure) for name, figure in look.findings.figures.items()}
+                board.add_figures(writer, pictures, trainer.global_step - 1)

@@ -67,19 +67,16 @@ def write(trained: Trained, metrics: dict[str, Any], folder: Path) -> None:
 
 def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look]:
     """Put every analysis to the model, and keep what it finds."""
-    style, seed, looks = _style(config), config["seed"], []
-    for name, put in _asked(trained, seed):
+    looks = []
+    for name, put in _asked(trained, config["seed"]):
         with trained.console.status(name):
             found = put()
         if isinstance(found, Look):
-            found = _kept(name, found, seed, folder, style)
+            found = _kept(name, found, trained, config, folder)
         if isinstance(found, str):
             saving.add_skipped(folder, name, found)
         else:
             looks.append(found)
-            if trained.loggers.events:
-                writer = trained.loggers.events.experiment
-                board.add_figures(writer, found.findings.figures, trained.last_step)
     return looks
 
 
@@ -96,10 +93,19 @@ def _asked(trained: Trained, seed: int) -> Iterator[tuple[str, Callable[[], Look
         )
 
 
-def _kept(name: str, look: Look, seed: int, folder: Path, style: Style) -> Look | str:
-    """A look that lies in the run's folder, or why a figure of it cannot be drawn."""
+def _kept(
+    name: str, look: Look, trained: Trained, config: dict[str, Any], folder: Path
+) -> Look | str:
+    """A look that the run's folder and TensorBoard have, or why a figure of it cannot be drawn."""
+    style = _style(config)
     try:
-        keep(look, seed, folder, style)
+        pictures = keep(look, config["seed"], folder, style)
+        if trained.loggers.events:
+            if style != style.of_screens():
+                figures = look.findings.figures.items()
+                pictures = {name: style.of_screens().file(figure) for name, figure in figures}
+            writer = trained.loggers.events.experiment
+            board.add_figures(writer, pictures, trained.last_step)
     except (OSError, UserError):  # of the disk, which stops the run
         raise
     except Exception as error:  # noqa: BLE001

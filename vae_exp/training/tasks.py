@@ -12,6 +12,7 @@ from vae_exp.knobs import GROUPS
 from vae_exp.parts import build
 from vae_exp.runs import loading
 from vae_exp.runs.looking import look
+from vae_exp.surroundings import imported
 from vae_exp.training.interrupts import Interrupts
 from vae_exp.training.loggers import refuse_elsewhere
 from vae_exp.training.train import Train
@@ -32,6 +33,7 @@ def execute(
         assert folder is not None
         folders.refuse_if_used(folder)
         return task(config, folder)
+    imported()
     try:
         if isinstance(task, Analysis):
             seen = look(task, config, config["seed"] if seed_is_given else None)

@@ -12,6 +12,7 @@ from vae_exp import folders
 from vae_exp.analysis.base import Analysis
 from vae_exp.errors import UserError, check_positive
 from vae_exp.ranges import NonNegative, NonNegativeNumber, Positive
+from vae_exp.surroundings import imported
 from vae_exp.training.interrupts import Interrupted, Interrupts
 
 Part = Literal["encoder", "decoder", "prior", "likelihood", "posterior"]
@@ -90,6 +91,7 @@ class Train:
     def _run(self, config: dict[str, Any], folder: Path, interrupts: Interrupts) -> float:
         from vae_exp.training import results, running
 
+        imported()
         if self.init_from is not None:
             config = self._settled(config)
         trained = running.train(self, config, folder, interrupts)
