@@ -1,6 +1,7 @@
 """What TensorBoard is told about a run, read back as TensorBoard reads it."""
 
 import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from google.protobuf import text_format
 from kill_and_resume import WEIGHTS, differences, new_run, only_run, small_config, train
 from omegaconf import OmegaConf
+from PIL import Image
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -134,6 +136,27 @@ def test_figures_are_at_the_steps_of_the_bounds_of_their_epochs(run: Path) -> No
         assert [image.step for image in events.Images(f"figures/{name}")] == steps
     [test] = events.Scalars(f"{board.TEST}/elbo")
     assert test.step == steps[-1]
+
+
+def test_a_figure_of_the_whole_run_is_the_file_that_lies_in_its_folder(run: Path) -> None:
+    events = EventAccumulator(str(run), {"images": 0})
+    events.Reload()
+    for name in ("samples", "scatter"):
+        file = run / "figures" / f"{name}.png"
+        last = events.Images(f"figures/{name}")[-1]
+        assert last.encoded_image_string == file.read_bytes()
+        assert (last.width, last.height) == Image.open(file).size
+
+
+@pytest.mark.slow
+def test_a_board_shows_figures_whose_files_it_could_not_show(tmp_path: Path) -> None:
+    train(tmp_path, "epochs=1", "figures.format=pdf", "figures.cmap=hot")
+    assert (tmp_path / "figures" / "samples.pdf").is_file()
+    events = EventAccumulator(str(tmp_path), {"images": 0})
+    events.Reload()
+    [shown] = events.Images("figures/samples")
+    pixels = np.asarray(Image.open(io.BytesIO(shown.encoded_image_string)).convert("RGB"))
+    assert (np.ptp(pixels.astype(int), axis=2) > 100).any()  # in colours
 
 
 def test_curves_stand_above_the_single_dots(run: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.integrate import quad
 from torch import Tensor, nn
 
 from vae_exp.evaluation.exact import evidence
+from vae_exp.inference import scan
 from vae_exp.models.networks import Decoder, Encoder
 from vae_exp.models.priors import StandardNormal
 from vae_exp.models.vae import VAE
@@ -85,6 +86,32 @@ def test_no_image_is_above_the_ceiling() -> None:
     with torch.no_grad():
         table = model.joint_log_density_table(x, z)
         torch.testing.assert_close(table.amax(0), model.joint_ceiling(z))
+        assert (model.joint_ceiling(z) <= model.log_prior(z)).all()
+
+
+@pytest.mark.slow
+def test_few_images_have_the_evidence_that_they_have_among_many() -> None:
+    torch.manual_seed(0)
+    model = VAE(2, Encoder((5,)), Decoder((50,)), shape=(9, 12)).double()
+    with torch.no_grad():
+        model.decoder.parameters_of_x.weight.mul_(8)
+        x = (torch.rand(scan.FEW + 1, 108, **FLOAT64) < 0.5).double()
+    many = evidence(model, x)
+    few = evidence(model, x[:3])
+    assert many.half_width.max() > 10  # so that the ceiling was asked for
+    torch.testing.assert_close(few.log_p_x, many.log_p_x[:3], atol=1e-9, rtol=0)
+
+
+@pytest.mark.slow
+def test_nothing_is_decoded_where_the_prior_rules_it_out() -> None:
+    model, x = opening_at(3.0, 2), torch.ones(1, 784, **FLOAT64)
+    asked = []
+    model.decoder.register_forward_hook(lambda _, inputs, __: asked.append(inputs[0]))
+    found = evidence(model, x)
+    farthest = torch.cat([z.flatten(0, -2) for z in asked]).norm(dim=1).max().item()
+    corner = math.sqrt(2) * found.half_width.item()
+    assert found.half_width.item() > 12
+    assert farthest < 0.85 * corner
 
 
 @pytest.mark.slow

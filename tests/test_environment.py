@@ -1,5 +1,6 @@
 """What a process is started in decides nothing: variables, encodings, a folder that is gone."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from kill_and_resume import WEIGHTS, logged, new_run, only_run, train
 from rich.console import Console
 
 from vae_exp import folders
-from vae_exp.surroundings import settle
+from vae_exp.surroundings import imported, settle, sparing_searches
 
 PRINTS = (
     "from vae_exp.surroundings import settle; settle(); print('ELBO \\u22121.0 \\xb1 0.5\\nend')"
@@ -81,6 +82,45 @@ def test_a_run_in_a_hostile_environment_is_a_run_like_any_other(tmp_path: Path) 
     assert {WEIGHTS, "metrics.json"} <= {path.name for path in folder.iterdir()}
     assert (folder / folders.LOCK).exists()
     assert len(logged(folder)["val/elbo"]) == 1
+
+
+COUNTED = """
+import gc, os, runpy, sys
+import torch
+among_imports = []
+def note(phase, info):
+    if phase == "start" and info["generation"] == 2 and "pytorch_lightning" in sys.modules:
+        among_imports.append(gc.get_freeze_count() == 0)
+def first_step(*_, **__):
+    print(sum(among_imports), gc.isenabled(), gc.get_freeze_count() > 100_000, flush=True)
+    os._exit(0)
+gc.callbacks.append(note)
+torch.Tensor.backward = first_step
+sys.argv = ["vae_exp", *sys.argv[1:]]
+runpy.run_module("vae_exp", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_nobody_searches_for_garbage_among_what_is_imported(tmp_path: Path) -> None:
+    done = run("-c", COUNTED, *new_run(*TINY, "data.source=digits"), cwd=tmp_path)
+    assert done.stdout.split() == [b"0", b"True", b"True"], done.stderr
+
+
+def test_garbage_is_searched_for_once_all_is_imported_and_after_a_command() -> None:
+    try:
+        with sparing_searches():
+            assert not gc.isenabled()
+            imported()
+            assert gc.isenabled()
+            frozen = gc.get_freeze_count()
+            imported()
+            assert gc.get_freeze_count() <= frozen
+        with pytest.raises(ZeroDivisionError), sparing_searches():
+            raise ZeroDivisionError
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
 
 
 RC = "text.usetex: True\naxes.facecolor: black\nfont.size: 30\n"
