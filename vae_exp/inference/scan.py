@@ -96,25 +96,25 @@ def _scan_finely(
 def _scan_ring(
     source: CountedTable, rows: Tensor, tiles: Tensor, peak: Tensor, progress: Progress
 ) -> tuple[Tensor, Tensor]:
-    """As ``_scan_tiles``, but an image is not put to a tile that the ceiling rules out for it.
+    """As ``_scan_tiles``, but an image is not put to a tile that is ruled out for it.
 
-    The roof needs no decoder, and the ceiling is the same for all images. peak [B] is what was seen
-    so far.
+    The roof does that without the decoder, and the ceiling for all images at once. peak [B] is what
+    was seen so far.
     """
     if None in (source.table.roof, source.table.ceiling) or not peak.isfinite().all():
         return _scan_tiles(source, rows, tiles, progress)
     highest = _highest(source.roof, tiles)
-    [left] = (highest > peak.min() - DROPPED).nonzero(as_tuple=True)
-    if len(left) and len(rows) > FEW:
+    left = highest > peak.min() - DROPPED
+    if len(rows) > FEW and left.any():
         highest[left] = _highest(source.ceiling, tiles[left])
     bound, top = highest.expand(len(rows), -1).clone(), peak.clone()
     groups = torch.split(peak.argsort(), ALIKE)
     for done, group in enumerate(groups):
         group = group.sort().values
-        [left] = (highest > peak[group].min() - DROPPED).nonzero(as_tuple=True)
-        if len(left):
-            found = _scan_tiles(source, rows[group], tiles[left], silent)
-            top[group], bound[group[:, None], left] = found
+        [kept] = (highest > peak[group].min() - DROPPED).nonzero(as_tuple=True)
+        if len(kept):
+            found = _scan_tiles(source, rows[group], tiles[kept], silent)
+            top[group], bound[group[:, None], kept] = found
         progress((done + 1) / len(groups))
     return top, bound
 
