@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import gpu, growth, job, peers, pictures, training
+from benchmarks import gpu, growth, job, peers, pictures, plain, training
 from benchmarks.machine import describe, processor
 from benchmarks.paired import Contest, alternate, table
 from benchmarks.products import LIMIT, WITH_ADAM, TrainingLimit, TrainingProducts
@@ -58,6 +58,7 @@ def measure_training(report: Report, rounds: int) -> None:
             TrainingProducts(len(images), batch),
             TrainingLimit(len(images), batch, weights=weights),
             training.OurTrainer(data),
+            plain.PlainTorch(images, data.splits.validation.images, batch),
             training.plain_fused(images, batch),
             training.plain_loader(images, batch),
             training.DefaultLightning(images, batch),

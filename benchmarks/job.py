@@ -19,6 +19,7 @@ from vae_exp.probability.gaussians import DiagonalGaussian
 from vae_exp.probability.streams import generator
 
 IMPORTS = "import torch, pytorch_lightning"
+ENDS = "import os; os._exit(0)"  # at once, as the process that comes to its first step does
 FIRST_STEP = "python -m vae_exp, to its first step"
 HELP = "python -m vae_exp --help"
 ELBO = "ELBO of 10,000 images"
@@ -54,7 +55,7 @@ def environment() -> dict[str, str]:
 
 def imports() -> Mapping[str, float]:
     """What no start can be faster than."""
-    return {IMPORTS: seconds("-c", IMPORTS)}
+    return {IMPORTS: seconds("-c", f"{IMPORTS}; {ENDS}")}
 
 
 def first_step() -> Mapping[str, float]:

@@ -96,7 +96,7 @@ def pyro_svi(images: Tensor, batch: int) -> Contest:
     def guide(x: Tensor) -> None:
         pyro.module("encoder", vae.encoder)
         with pyro.plate("images", len(x)):
-            mean, log_std = vae.encoder(x)
+            mean, log_std = vae.encoder(x).chunk(2, -1)
             pyro.sample("z", dist.Normal(mean, log_std.exp()).to_event(1))
 
     svi = infer.SVI(model, guide, optim.Adam({"lr": 1e-3}), loss=infer.Trace_ELBO())

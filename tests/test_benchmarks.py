@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from warm import start
 
 from benchmarks import __main__ as bench
-from benchmarks import gpu, growth, pictures, training
+from benchmarks import gpu, growth, peers, pictures, plain, training
 from benchmarks.paired import alternate, quartiles, table
 from vae_exp.data import ImageData
 from vae_exp.figures import png
+from vae_exp.models.networks import Decoder, Encoder
+from vae_exp.models.vae import VAE
 
 
 def test_contestants_take_turns_and_are_compared_within_a_round() -> None:
@@ -49,6 +52,26 @@ def test_the_trainer_is_timed_by_epoch_with_and_without_what_follows_the_steps()
     data = ImageData(source="digits", train_size=60, validation_size=30, batch_size=20)
     found = training.OurTrainer(data, hidden=10)()
     assert 0 < found[training.STEPS] < found[training.WHOLE]
+
+
+def test_the_plain_model_has_our_loss() -> None:
+    torch.manual_seed(0)
+    x, noise = (torch.rand(5, 12) < 0.5).float(), torch.randn(5, 2)
+    theirs, ours = plain.PlainVAE(12, 7), VAE(2, Encoder((7,)), Decoder((7,)), shape=(12,))
+    weights = theirs.state_dict().values()
+    ours.load_state_dict(dict(zip(ours.state_dict(), weights, strict=True)))
+    loss = ours.loss(x, noise=noise)
+    torch.testing.assert_close(theirs.loss(x, noise), loss)
+    found = plain.PlainTorch(x, x[:3], 2)()
+    assert 0 < found[plain.STEPS] < found[plain.WHOLE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_another_package_trains_for_an_epoch(name: str) -> None:
+    pytest.importorskip(name)
+    found = peers.PEERS[name]((torch.rand(40, 784) < 0.5).float(), 20)()
+    assert all(seconds > 0 for seconds in found.values())
 
 
 @pytest.mark.slow
