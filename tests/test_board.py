@@ -150,13 +150,16 @@ def test_a_figure_of_the_whole_run_is_the_file_that_lies_in_its_folder(run: Path
 
 @pytest.mark.slow
 def test_a_board_shows_figures_whose_files_it_could_not_show(tmp_path: Path) -> None:
-    train(tmp_path, "epochs=1", "figures.format=pdf", "figures.cmap=hot")
+    words = ("epochs=2", "task.figures_every=1", "figures.format=pdf", "figures.cmap=hot")
+    train(tmp_path, *words)
     assert (tmp_path / "figures" / "samples.pdf").is_file()
     events = EventAccumulator(str(tmp_path), {"images": 0})
     events.Reload()
-    [shown] = events.Images("figures/samples")
-    pixels = np.asarray(Image.open(io.BytesIO(shown.encoded_image_string)).convert("RGB"))
-    assert (np.ptp(pixels.astype(int), axis=2) > 100).any()  # in colours
+    pictures = events.Images("figures/samples")
+    assert len(pictures) == 2
+    for each in pictures:
+        pixels = np.asarray(Image.open(io.BytesIO(each.encoded_image_string)).convert("RGB"))
+        assert (np.ptp(pixels.astype(int), axis=2) > 100).any()  # in colours
 
 
 def test_curves_stand_above_the_single_dots(run: Path) -> None:

@@ -5,13 +5,14 @@ from itertools import product
 
 import pytest
 import torch
+from numpy.polynomial.hermite_e import hermegauss
 from scipy.integrate import quad
 from torch import Tensor, nn
 
 from vae_exp.evaluation.exact import evidence
 from vae_exp.inference import scan
 from vae_exp.models.networks import Decoder, Encoder
-from vae_exp.models.priors import StandardNormal
+from vae_exp.models.priors import MixtureOfGaussians, StandardNormal
 from vae_exp.models.vae import VAE
 
 pytestmark = pytest.mark.thinned(2)
@@ -87,6 +88,25 @@ def test_no_image_is_above_the_ceiling() -> None:
         table = model.joint_log_density_table(x, z)
         torch.testing.assert_close(table.amax(0), model.joint_ceiling(z))
         assert (model.joint_ceiling(z) <= model.log_prior(z)).all()
+
+
+@pytest.mark.parametrize("log_std", [-1.0, -3.0, -5.5, -8.0])
+def test_what_no_lattice_saw_of_a_narrow_prior_is_part_of_the_error(log_std: float) -> None:
+    torch.manual_seed(0)
+    prior = MixtureOfGaussians(1, 2)
+    model = VAE(1, Encoder((5,)), Decoder((5,)), prior=prior, shape=(8, 8)).double()
+    x = (torch.rand(5, 64, **FLOAT64) < 0.5).double()
+    with torch.no_grad():
+        prior.means.copy_(torch.tensor([[0.0], [0.11]]))
+        prior.log_stds.copy_(torch.tensor([[0.0], [log_std]]))
+        nodes, weights = (torch.from_numpy(each) for each in hermegauss(60))
+        z = prior.means.double() + prior.log_stds.double().exp() * nodes  # [2, G]
+        log_p_x_given_z = model.log_likelihood(x[:, None, None], z[..., None])
+    log_share = weights.log() - 0.5 * math.log(2 * math.pi) - math.log(2)
+    truth = (log_p_x_given_z + log_share).flatten(1).logsumexp(1)
+    found = evidence(model, x)
+    assert ((found.log_p_x - truth).abs() <= 1.001 * found.error + 1e-6).all()
+    assert found.converged.all() == (log_std > -5)
 
 
 @pytest.mark.slow

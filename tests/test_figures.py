@@ -2,6 +2,7 @@
 
 import io
 from itertools import combinations, pairwise
+from typing import Literal
 
 import matplotlib.image
 import numpy as np
@@ -62,6 +63,19 @@ def test_an_image_is_drawn_pixel_by_pixel_as_ink_on_white():
         inner = cell.reshape(28, 3, 28, 3).transpose(0, 2, 1, 3)[1:-1, 1:-1]
         ink = 255 * (1 - image[1:-1, 1:-1, None, None])
         assert np.abs(inner - ink).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_figure_that_is_saved_again_is_the_same_file(kind: Literal["png", "svg", "pdf"]) -> None:
+    fig = figures.figure(6.0, 3.0)
+    for place, ax in enumerate(fig.subplots(1, 2)):
+        ax.plot([0, 1], [0, 10**place])
+        ax.legend([f"line {place}"], loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    fig.suptitle("a title")
+    figures.caption(fig, "a caption", "of two parts")
+    style = figures.Style(format=kind)
+    one, again, third = (style.file(fig) for _ in range(3))
+    assert one == again == third
 
 
 def test_tensors_and_arrays_are_the_same_picture():

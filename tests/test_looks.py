@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kill_and_resume import small_config, train
+from kill_and_resume import new_run, small_config, train
 from omegaconf import OmegaConf
 
 from vae_exp import folders
@@ -221,6 +221,16 @@ def test_a_wrong_way_to_save_figures_is_refused_in_one_line(
     with pytest.raises(UserError, match=told):
         _main(["task=samples", f"run={run}", word])
     assert contents(run) == before
+
+
+@pytest.mark.slow
+def test_a_colour_map_that_there_is_not_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"figures\.cmap must be a colour map of matplotlib"):
+        _main(new_run("figures.cmap=virdis"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_older_run_that_says_nothing_of_figures_is_resumed(run: Path) -> None:

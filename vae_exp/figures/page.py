@@ -84,13 +84,14 @@ class Style:
         return replace(self, format="png", dpi=DPI)
 
     def file(self, fig: Figure) -> bytes:
-        """The figure as a file, of the same bytes each time."""
+        """The figure as a file, of the same bytes each time: its layout is that of the first."""
         for image in fig.findobj(AxesImage):
             image.set_cmap(self.cmap)
         undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
         file = io.BytesIO()
         with rc_context({"svg.hashsalt": "vae_exp", "pdf.fonttype": 42}):
             fig.savefig(file, format=self.format, dpi=self.dpi, metadata=undated[self.format])
+        fig.set_layout_engine("none")  # constraints would move the layout on with every drawing
         return file.getvalue()
 
 

@@ -64,6 +64,7 @@ class Ceiling:
 
         Raises UserError if the runs are about different images, or have no exact log p(x).
         """
+        style: Style = build(config["figures"], "figures", Style)
         seed, root = config["seed"], config["data"].get("root")
         exactly_trained, vae = (loading.load(spec) for spec in self.runs)
         refuse_inexact(exactly_trained, vae)
@@ -75,7 +76,6 @@ class Ceiling:
             with progress_bar() as stage:
                 found[name] = ceiling(exactly_trained.model, vae.model, x, seed=seed, stage=stage)
         look = self.look(exactly_trained, found, splits)
-        style: Style = build(config["figures"], "figures", Style)
         keep(look, seed, vae.folder, style)
         show(look.findings, vae.folder, style, Console())
         return vae.folder

@@ -22,10 +22,10 @@ from vae_exp.runs.metrics import read_metrics
 
 def look(analysis: Analysis, config: dict[str, Any], seed: int | None) -> Path:
     """Put one analysis to a finished run and keep what it finds in the run's folder; returns it."""
+    style: Style = build(config["figures"], "figures", Style)
     run = loading.load(config["run"])
     seed = own_seed(run) if seed is None else seed
     found = put(analysis, run, seed, config["data"].get("root"))
-    style: Style = build(config["figures"], "figures", Style)
     keep(found, seed, run.folder, style)
     show(found.findings, run.folder, style, Console())
     return run.folder

@@ -17,7 +17,7 @@ from vae_exp import files
 from vae_exp.analysis.base import Analysis, Look, Origin, answer
 from vae_exp.atomic import sync, write_atomically
 from vae_exp.data import ImageDataModule
-from vae_exp.figures import png
+from vae_exp.figures import Style
 from vae_exp.folders import EVENTS, within
 from vae_exp.training import board
 from vae_exp.training.module import VAEModule
@@ -142,10 +142,11 @@ def _told(trainer: pl.Trainer) -> list[str]:
 class FiguresDuringTraining(pl.Callback):
     """Puts analyses to the model every few epochs; TensorBoard gets a slider over them."""
 
-    def __init__(self, analyses: Sequence[Analysis], every: int, origin: Origin):
+    def __init__(self, analyses: Sequence[Analysis], every: int, origin: Origin, style: Style):
         self.analyses = analyses
         self.every = every
         self.origin = origin
+        self.style = style.of_screens()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw, if it is this epoch's turn; the last epoch's are drawn at the end of the run."""
@@ -161,5 +162,6 @@ class FiguresDuringTraining(pl.Callback):
                 )
             if isinstance(look, Look):
                 writer = trainer.logger.experiment  # type: ignore[union-attr]
-                pictures = {name: png(figure) for name, figure in look.findings.figures.items()}
+                figures = look.findings.figures.items()
+                pictures = {name: self.style.file(figure) for name, figure in figures}
                 board.add_figures(writer, pictures, trainer.global_step - 1)

@@ -13,8 +13,6 @@ from vae_exp import folders
 from vae_exp.analysis.base import Look, answer, tell_skipped
 from vae_exp.data import Splits
 from vae_exp.errors import UserError
-from vae_exp.figures import Style
-from vae_exp.parts import build
 from vae_exp.report import run_page
 from vae_exp.runs import saving
 from vae_exp.runs.describing import describe_data, describe_model, test_numbers
@@ -65,14 +63,14 @@ def write(trained: Trained, metrics: dict[str, Any], folder: Path) -> None:
         board.project(folder, trained.model, trained.splits.test)
 
 
-def answers(trained: Trained, config: dict[str, Any], folder: Path) -> list[Look]:
+def answers(trained: Trained, seed: int, folder: Path) -> list[Look]:
     """Put every analysis to the model, and keep what it finds."""
     looks = []
-    for name, put in _asked(trained, config["seed"]):
+    for name, put in _asked(trained, seed):
         with trained.console.status(name):
             found = put()
         if isinstance(found, Look):
-            found = _kept(name, found, trained, config, folder)
+            found = _kept(name, found, trained, seed, folder)
         if isinstance(found, str):
             saving.add_skipped(folder, name, found)
         else:
@@ -93,13 +91,11 @@ def _asked(trained: Trained, seed: int) -> Iterator[tuple[str, Callable[[], Look
         )
 
 
-def _kept(
-    name: str, look: Look, trained: Trained, config: dict[str, Any], folder: Path
-) -> Look | str:
+def _kept(name: str, look: Look, trained: Trained, seed: int, folder: Path) -> Look | str:
     """A look that the run's folder and TensorBoard have, or why a figure of it cannot be drawn."""
-    style = _style(config)
+    style = trained.style
     try:
-        pictures = keep(look, config["seed"], folder, style)
+        pictures = keep(look, seed, folder, style)
         if trained.loggers.events:
             if style != style.of_screens():
                 figures = look.findings.figures.items()
@@ -124,7 +120,6 @@ def show(
     trained: Trained,
     metrics: dict[str, Any],
     looks: list[Look],
-    config: dict[str, Any],
     folder: Path,
 ) -> None:
     """Print the numbers, what the analyses found in brief, and where the figures are."""
@@ -139,7 +134,7 @@ def show(
         if look.findings.brief is not None:
             console.print(look.findings.brief)
     for look in looks:
-        show_figures(look.findings, folder, _style(config), console)
+        show_figures(look.findings, folder, trained.style, console)
     if trained.loggers.events:
         curves = program("tensorboard", "--logdir", folders.shown(folder.parent))
         console.print(curves, soft_wrap=True, markup=False)
@@ -183,10 +178,3 @@ def summary(metrics: dict[str, Any], splits: Splits, folder: Path) -> Table:
     name = metrics["run"]["name"]
     table.caption = escape(f"{name}: {folders.shown(folder)}" if name else folders.shown(folder))
     return table
-
-
-def _style(config: dict[str, Any]) -> Style:
-    if "figures" not in config:
-        return Style()
-    style: Style = build(config["figures"], "figures", Style)
-    return style

@@ -14,6 +14,7 @@ from vae_exp.analysis.base import Analysis, Origin
 from vae_exp.data import ImageData, ImageDataModule, Splits
 from vae_exp.data.settings import check_suits
 from vae_exp.errors import Damaged, UserError
+from vae_exp.figures import Style
 from vae_exp.models.contracts import SHAPE, Likelihood, Shape
 from vae_exp.models.objectives import Compiled, Objective
 from vae_exp.models.vae import VAE
@@ -61,6 +62,7 @@ class Trained:
     epochs: int  # that it took
     stopped: str | None  # why it ended before its last epoch
     further: list[pl.Callback]  # that the config asks for
+    style: Style  # of its figures
     console: Console
 
     @property
@@ -80,6 +82,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     console = Console()
     hardware: Hardware = build(config["trainer"], "trainer", Hardware)
+    style: Style = build(config["figures"], "figures", Style) if "figures" in config else Style()
     start = checkpointing.newest(folder)
     folders.sweep_out(folder)
     data = images(config, start, hardware)
@@ -100,7 +103,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
     checkpoints = _checkpoints(task, config, folder, data, loggers, interrupts)
     callbacks: list[pl.Callback] = [EpochProgress(task.epochs), *further, checkpoints]
     if task.figures_every and loggers.events:
-        callbacks.append(FiguresDuringTraining(analyses, task.figures_every, origin))
+        callbacks.append(FiguresDuringTraining(analyses, task.figures_every, origin, style))
     if start is None:
         settings = board.settings(config, folder)
         loggers.start(settings)
@@ -128,6 +131,7 @@ def train(task: "Train", config: dict[str, Any], folder: Path, interrupts: Inter
         trainer.current_epoch,
         stopped,
         further,
+        style,
         console,
     )
 

@@ -97,9 +97,9 @@ class Train:
         trained = running.train(self, config, folder, interrupts)
         metrics = results.numbers(trained, config["seed"])
         results.write(trained, metrics, folder)
-        looks = results.answers(trained, config, folder)
+        looks = results.answers(trained, config["seed"], folder)
         results.finish(trained, folder)
-        results.show(trained, metrics, looks, config, folder)
+        results.show(trained, metrics, looks, folder)
         if self.report:
             results.report(trained, folder)
         judged = metrics.get("validation")
