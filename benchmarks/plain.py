@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.peers import DIMS, HIDDEN
+
 STEPS = "PyTorch alone, steps"
 WHOLE = "PyTorch alone, validated and saved"
 
@@ -16,14 +18,12 @@ WHOLE = "PyTorch alone, validated and saved"
 class PlainVAE(nn.Module):
     """The default model; its loss is that of torch, and it knows no other."""
 
-    def __init__(self, pixels: int = 784, hidden: int = 500, latent_dim: int = 2) -> None:
+    def __init__(self, pixels: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent_dim)
+            nn.Linear(pixels, hidden), nn.Tanh(), nn.Linear(hidden, 2 * DIMS)
         )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, hidden), nn.Tanh(), nn.Linear(hidden, pixels)
-        )
+        self.decoder = nn.Sequential(nn.Linear(DIMS, hidden), nn.Tanh(), nn.Linear(hidden, pixels))
 
     def loss(self, x: Tensor, noise: Tensor) -> Tensor:
         """Minus the mean ELBO of a batch x [B, D], from noise [B, Z]."""
@@ -48,12 +48,12 @@ class PlainTorch:
         start = time.perf_counter()
         for rows in torch.randperm(len(self.images)).split(self.batch):
             self.optimizer.zero_grad()
-            self.model.loss(self.images[rows], torch.randn(len(rows), 2)).backward()
+            self.model.loss(self.images[rows], torch.randn(len(rows), DIMS)).backward()
             self.optimizer.step()
         stepped = time.perf_counter()
         with torch.no_grad():
             for x in self.validation.split(self.batch):
-                self.model.loss(x, torch.randn(len(x), 2)).item()
+                self.model.loss(x, torch.randn(len(x), DIMS)).item()
         with tempfile.TemporaryDirectory() as folder:
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             torch.save(state, Path(folder, "last.pt"))

@@ -109,6 +109,36 @@ def test_what_no_lattice_saw_of_a_narrow_prior_is_part_of_the_error(log_std: flo
     assert found.converged.all() == (log_std > -5)
 
 
+def test_what_no_lattice_saw_of_a_prior_on_a_line_is_part_of_the_error() -> None:
+    torch.manual_seed(0)
+    prior = MixtureOfGaussians(2, 2)
+    model = VAE(2, Encoder((5,)), Decoder((9,)), prior=prior, shape=(8, 8)).double()
+    with torch.no_grad():
+        model.decoder.parameters_of_x.weight.mul_(12)  # so that p(x | z) changes along the line
+        prior.means.copy_(torch.tensor([[0.0, 0.0], [0.11, 0.0]]))
+        prior.log_stds.copy_(torch.tensor([[0.0, 0.0], [-8.0, 0.0]]))
+        z = torch.stack([torch.full((8001,), 0.11), torch.linspace(-8, 8, 8001)], 1).double()
+        x = (torch.rand(5, 64, **FLOAT64) < model.likelihood(z[5300]).mean).double()
+        log_p = model.log_likelihood(x[:, None], z) - 0.5 * z[:, 1].square()
+    on_the_line = log_p.logsumexp(1) + math.log(16 / 8000 / 2) - 0.5 * math.log(2 * math.pi)
+    found = evidence(model, x)
+    truth = torch.logaddexp(found.log_p_x, on_the_line)
+    assert (truth - found.log_p_x > 0.05).all()
+    assert (truth - found.log_p_x <= found.error + 1e-6).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [1, scan.FEW + 1])
+def test_mass_that_the_prior_just_allows_is_found(images: int) -> None:
+    model, x = opening_at(13.0, 2, pixels=100), torch.ones(images, 100, **FLOAT64)
+    found = evidence(model, x)
+    truth = log_evidence_on_the_line(model, x[:1])
+    dark = 100 * nn.functional.logsigmoid(torch.tensor(-1.0)).item()
+    assert truth > dark + 5  # what lies in the first square is little beside it
+    assert found.converged.all()
+    assert found.log_p_x.tolist() == pytest.approx([truth] * images, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_few_images_have_the_evidence_that_they_have_among_many() -> None:
     torch.manual_seed(0)

@@ -39,9 +39,9 @@ def settle() -> None:
 def sparing_searches() -> Iterator[None]:
     """Search for garbage no more often than is of use, from a process's first line to its last.
 
-    Imports make many objects and little garbage: nobody searches among them until ``imported`` is
-    called, and nobody does after that. Python searches all that there is several times when it
-    ends: once is enough. Together that saves 2 s of a command (docs/performance.md).
+    Imports make many objects and little garbage, so nobody searches while they are made, and what
+    was there when ``imported`` is called is never searched. Python searches all the rest several
+    times when it ends: once is enough. Together that saves 2 s of a command (docs/performance.md).
     """
     gc.disable()
     try:

@@ -14,8 +14,11 @@ from vae_exp.inference.scan import SCAN
 from vae_exp.inference.tiles import Table
 from vae_exp.models.vae import VAE
 from vae_exp.probability.mixtures import Mixture
+from vae_exp.probability.streams import generator
 
 MOST_DIMS = 3
+DRAWS = 256  # of z from a component that a lattice may miss
+NEGLIGIBLE = 1e-6  # share of a component that a lattice misses
 EVERY = 4  # pixels: one is asked for where the decoder changes
 TOLERANCE, ESTIMATED = 1e-3, 1e-2  # nats: by a lattice, and if the error is estimated
 
@@ -57,20 +60,23 @@ def _missed(model: VAE, x: Tensor, pixels: Tensor | None, found: Integral) -> Te
     """How much higher log p(x) may be by a prior's components between a lattice's points: [B].
 
     A lattice of step h is off by a share 2 exp(−2π²σ²/h²) an axis of a component of width σ, or
-    by all of it. Its mass is about w p(x | mean) if it is so narrow.
+    by all of it. A component's mass is no more than w times the highest p(x | z) in it, which is
+    taken among a few draws of z.
     """
     prior, missed = model.prior, torch.full_like(found.log_p_x, -math.inf)
     if not isinstance(prior, Mixture):
         return missed.exp()
-    parts = prior.components.parts()
+    parts, draws = prior.components.parts(), generator(0, "narrow")
     for part in parts:
-        mean = part.mean.to(x)
-        log_likelihood = model.joint_log_density_table(x, mean, pixels) - model.log_prior(mean)
-        log_mass = log_likelihood + prior.log_weights - math.log(len(parts))  # [B, K]
         width = torch.linalg.svdvals(part.scale()).amin(-1).double()
         waves = (width / found.step[:, None]).square()
-        share = (2 * model.latent_dim * torch.exp(-2 * math.pi**2 * waves)).clamp(max=1)
-        missed = torch.logaddexp(missed, (log_mass + share.log()).logsumexp(1))
+        share = (2 * model.latent_dim * torch.exp(-2 * math.pi**2 * waves)).clamp(max=1)  # [B, K]
+        for k in (share > NEGLIGIBLE).any(0).nonzero().flatten().tolist():
+            noise = part.noise.draw(DRAWS, 1, generator=draws, device=x.device, dtype=x.dtype)
+            z = part.at(slice(k, k + 1)).sample(noise)[:, 0]
+            likelihoods = model.joint_log_density_table(x, z, pixels) - model.log_prior(z)
+            log_mass = likelihoods.amax(1) + prior.log_weights[k] - math.log(len(parts))
+            missed = torch.logaddexp(missed, log_mass + share[:, k].log())
     return torch.log1p(torch.exp(missed - found.log_p_x))
 
 
